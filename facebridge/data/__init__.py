@@ -1,0 +1,1 @@
+"""Faces to train on: face lists, drawn people, and batches of either."""

@@ -1,0 +1,85 @@
+"""The contract of a method: one published system, its networks, its losses, its training step.
+
+A method is plain PyTorch. It knows no file, no device flag, no logger and no command line; the loop
+(`facebridge.training`) knows no method. What the two share is this class.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from facebridge.crops import Crop
+from facebridge.recogniser import Recogniser
+
+Batch = dict[str, Tensor]
+"""`target`: faces (B, 3, H, W); where the data is paired also `source`: faces; where identities are known also
+`target_identity` (and `source_identity`): int64 (B,). In training `shared_seed`: one int64, the same in every process of
+a step, for draws that concern the whole batch; all other draws come from torch's own generator, seeded for each step."""
+
+
+class Frozen(BaseModel):
+    """Settings: read-only, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Method(nn.Module, ABC):
+    """One published method: its networks, its losses, its training step.
+
+    Trainable networks are plain module attributes: they are what weights and checkpoints hold. A frozen recogniser
+    is kept outside the module tree, so that no optimiser, checkpoint or gradient exchange ever sees it.
+
+    Args:
+        config: the method's settings; the defaults are the paper's.
+        crop: how the faces are aligned, in both directions.
+        recogniser: the frozen recogniser of the identity losses; not needed to `generate`.
+    """
+
+    class Config(Frozen):
+        """The settings of the method; each field says its meaning, unit and source."""
+
+    needs_recogniser: ClassVar[bool] = False
+    """Whether training needs a frozen recogniser."""
+
+    def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.crop = crop
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.schedules: dict[str, LRScheduler] = {}
+        object.__setattr__(self, "recogniser", recogniser)
+
+    recogniser: Recogniser | None
+
+    @abstractmethod
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update every network once.
+
+        Args:
+            batch: see `Batch`.
+
+        Returns:
+            The losses by their names in the paper: detached scalars, kept on the device.
+        """
+
+    @abstractmethod
+    def generate(self, faces: Tensor) -> Tensor:
+        """Hallucinate target faces from source faces; both (B, 3, H, W) float32 RGB in [0, 1]."""
+
+    @abstractmethod
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients. The loop replaces this where precision or several processes ask for it."""
+        loss.backward()
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+        """Move the recogniser along with the networks."""
+        if self.recogniser is not None:
+            self.recogniser._apply(fn, recurse)
+        return super()._apply(fn, recurse)

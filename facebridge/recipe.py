@@ -1,0 +1,216 @@
+"""TOML -> frozen settings: one recipe is one experiment."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from facebridge import crops, methods
+from facebridge.method import Frozen
+
+Recipes = Path(__file__).with_name("recipes")
+
+
+class SyntheticData(Frozen):
+    """Embedded people, drawn as they are needed."""
+
+    kind: Literal["synthetic"]
+    seed: int = 0
+    """Seed of the people."""
+    first_identity: Annotated[int, Field(ge=0)] = 0
+    """Number of the first person."""
+    identities: Annotated[int, Field(ge=1)] = 200
+    """How many people."""
+    shots: Annotated[int, Field(ge=1)] = 40
+    """Pictures of a person."""
+    size: Annotated[int, Field(ge=16)] = 128
+    """Height and width of a drawn picture before alignment, px."""
+    yaw_range: tuple[float, float] | None = None
+    """Degrees; absent: the default spread, mostly near frontal."""
+    domain: str = "vis"
+    """Camera of the target faces."""
+
+
+class FaceListData(Frozen):
+    """Pictures on disk, named by a face list."""
+
+    kind: Literal["face_list"]
+    list: Path
+    """CSV, Parquet, text list or folder; see docs/data/face_lists.md."""
+    root: Path | None = None
+    """Folder that the list's paths are relative to; absent: the list's own folder."""
+    split: str | None = None
+    """Only rows of this split; absent: all."""
+    domain: str | None = None
+    """Only rows of this domain; absent: all."""
+    convention: Literal["umeyama", "cp2tform"] = "umeyama"
+    """How five points become a similarity."""
+
+
+class RecogniserSettings(Frozen):
+    """The frozen recogniser of the identity losses."""
+
+    name: str
+    """One of `facebridge.recognisers.names()`."""
+    weights: Path | None = None
+    """Its weights; absent: random for a bare network, the shipped ones for a shipped one."""
+    sizes: dict[str, int] = {}
+    """Sizes of the network, such as height and width."""
+
+
+class TrainingSettings(Frozen):
+    """What the loop needs to know."""
+
+    steps: Annotated[int, Field(ge=1)]
+    """Training steps in all."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Faces in a step, over all processes."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic; bf16-mixed is about twice as fast where the processor has it."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of one process; absent: as many as torch takes."""
+    mirror: bool = True
+    """Whether a face is mirrored with probability one half."""
+    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    preview_every_steps: Annotated[int, Field(ge=1)] = 500
+    checkpoint_every_steps: Annotated[int, Field(ge=1)] = 500
+
+
+class Recipe(Frozen):
+    """One experiment: method, data, recogniser, training."""
+
+    method: str
+    """One of `facebridge.methods.names()`."""
+    seed: int = 0
+    """Decides the first weights, the order of the data and every draw in training."""
+    crop: str = "sphereface"
+    """How the faces are aligned: one of `facebridge.crops.names()`."""
+    settings: dict[str, Any] = {}
+    """Settings of the method: its Config."""
+    data: Annotated[SyntheticData | FaceListData, Field(discriminator="kind")]
+    recogniser: RecogniserSettings | None = None
+    training: TrainingSettings
+
+    def config(self) -> Any:
+        """The method's settings, checked.
+
+        Raises:
+            ValueError: if a setting is unknown or out of range; the message names the known ones.
+        """
+        config = methods.load(self.method).Config
+        return _checked(config, self.settings, "settings")
+
+
+def names() -> list[str]:
+    """The recipes that are shipped."""
+    return sorted(path.stem for path in Recipes.glob("*.toml"))
+
+
+def read(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe by its name, or any recipe by its path.
+
+    Args:
+        name_or_path: `edsr_identity_small`, or a .toml file.
+        overrides: `key=value` with a dotted key and a TOML value, such as `training.steps=100`; a value that is no
+            TOML is taken as text.
+
+    Raises:
+        ValueError: if the file is missing or no TOML, or if a key is unknown, missing or out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = Recipes / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise ValueError(f"there is no recipe {str(name_or_path)!r}: give a .toml file or one of {', '.join(names())}")
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    for override in overrides:
+        _override(table, override)
+    return resolve(table, str(path))
+
+
+def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
+    """A checked recipe from a plain table, with every default written out.
+
+    Raises:
+        ValueError: naming the origin, the key, what was expected and the known keys.
+    """
+    if table.get("method") not in methods.names():
+        raise ValueError(f"{origin}: there is no method {table.get('method')!r}; known: {', '.join(methods.names())}")
+    recipe = _checked(Recipe, table, origin)
+    assert isinstance(recipe, Recipe)
+    crops.crop(recipe.crop)
+    settings = recipe.config().model_dump(mode="json")
+    if settings.get("identity_weight") and recipe.recogniser is None:
+        raise ValueError(
+            f"{origin}: an identity loss needs a recogniser: add [recogniser] with a name, or set "
+            f"settings.identity_weight=0"
+        )
+    return recipe.model_copy(update={"settings": settings})
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that `read` takes back."""
+    table = recipe.model_dump(mode="json", exclude_none=True)
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    for section, values in table.items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"cannot read the override {override!r}: write key=value, such as training.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"cannot set {key!r}: {section!r} is a value, not a section")
+    table[last] = value
+
+
+def _checked(model: type[Frozen], table: Mapping[str, Any], origin: str) -> Any:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise ValueError(f"{origin}: " + "; ".join(_explain(model, found) for found in error.errors())) from error
+
+
+def _explain(model: type[Frozen], found: Any) -> str:
+    """One error of pydantic in a sentence; an unknown key names the known ones."""
+    place = [str(part) for part in found["loc"] if part not in ("synthetic", "face_list")]
+    key = ".".join(place)
+    if found["type"] != "extra_forbidden":
+        return f"{key}: {found['msg'].lower()}" + (f" (found {found['input']!r})" if found["type"] != "missing" else "")
+    owner: type[Frozen] = model
+    for part in found["loc"][:-1]:
+        owner = _SECTIONS.get(str(part), owner)
+    return f"unknown key {key!r}; known here: {', '.join(owner.model_fields)}"
+
+
+_SECTIONS: dict[str, type[Frozen]] = {
+    "synthetic": SyntheticData,
+    "face_list": FaceListData,
+    "recogniser": RecogniserSettings,
+    "training": TrainingSettings,
+}

@@ -1,0 +1,226 @@
+"""A run folder: what training leaves, written so that a crash never leaves half of it.
+
+    RUN/recipe.toml       the resolved recipe
+        run.json          versions, commit, seed, machine, command
+        log.jsonl         one line a logged step
+        previews/         sheets of sample faces
+        checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, place
+        weights.safetensors  the trained networks, when training has ended
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from facebridge import crops, methods, recipe, weights
+from facebridge.method import Method
+from facebridge.recipe import Recipe
+
+CHECKPOINTS_KEPT = 2
+"""The newest and the one before, in case the disk damages the newest."""
+
+LOCK = ".lock"
+
+PACKAGES = ("facebridge", "torch", "numpy", "opencv-python-headless", "lightning-fabric", "pillow")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A place to go on from."""
+
+    step: int
+    """Steps done."""
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Run:
+    """A run folder that exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe.
+
+        Raises:
+            ValueError: if the folder is no run.
+        """
+        path = self.folder / "recipe.toml"
+        if not path.is_file():
+            raise ValueError(f"{self.folder} is not a run: it has no recipe.toml")
+        return recipe.read(path)
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    def log(self) -> list[dict[str, Any]]:
+        """The logged steps."""
+        path = self.folder / "log.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint: tensors first, then the state file that makes it count; old ones go afterwards."""
+        stem = self.folder / "checkpoints" / f"step-{checkpoint.step:08d}"
+        data = save(checkpoint.tensors)
+        state = {**checkpoint.state, "step": checkpoint.step, "sha256": hashlib.sha256(data).hexdigest()}
+        write_bytes(stem.with_suffix(".safetensors"), data)
+        write_bytes(stem.with_suffix(".json"), json.dumps(state, indent=1).encode())
+        for step in self.steps()[:-CHECKPOINTS_KEPT]:
+            for suffix in (".json", ".safetensors"):
+                (self.folder / "checkpoints" / f"step-{step:08d}{suffix}").unlink(missing_ok=True)
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, oldest first."""
+        names = (re.fullmatch(r"step-(\d+)\.json", path.name) for path in (self.folder / "checkpoints").glob("*.json"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def last(self) -> Checkpoint | None:
+        """The newest whole checkpoint; a damaged one is passed over for the one before.
+
+        Raises:
+            ValueError: if there are checkpoints and all of them are damaged.
+        """
+        for step in reversed(self.steps()):
+            stem = self.folder / "checkpoints" / f"step-{step:08d}"
+            state = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+            path = stem.with_suffix(".safetensors")
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == state["sha256"]:
+                return Checkpoint(step, weights.read(path), state)
+        if self.steps():
+            raise ValueError(f"every checkpoint in {self.folder / 'checkpoints'} is damaged: start again in a new folder")
+        return None
+
+
+def create(folder: Path, resolved: Recipe) -> Run:
+    """Make a run folder, or open the unfinished one of the same recipe.
+
+    Raises:
+        ValueError: if the folder holds something else, or a run of another recipe.
+    """
+    text = recipe.to_toml(resolved)
+    if (folder / "recipe.toml").is_file():
+        if (folder / "recipe.toml").read_text("utf-8") != text:
+            raise ValueError(f"{folder} holds a run of another recipe: choose another folder, or remove that one")
+    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no run: choose another folder")
+    for part in ("checkpoints", "previews"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for left in folder.rglob("*.part"):
+        left.unlink()
+    write_bytes(folder / "recipe.toml", text.encode())
+    return Run(folder)
+
+
+def load(run: str | Path) -> Method:
+    """The trained method of a run, ready to `generate`.
+
+    Args:
+        run: a run folder, or any folder with its recipe.toml and weights.safetensors.
+
+    Returns:
+        The method in evaluation mode, on the CPU.
+
+    Raises:
+        ValueError: if the folder is no run, or has no weights or checkpoint yet.
+    """
+    opened = Run(Path(run))
+    resolved = opened.recipe
+    method = methods.load(resolved.method)(resolved.config(), crops.crop(resolved.crop))
+    if opened.weights.is_file():
+        tensors = weights.read(opened.weights)
+    else:
+        checkpoint = opened.last()
+        if checkpoint is None:
+            raise ValueError(f"{run} has neither weights.safetensors nor a checkpoint: train it first")
+        prefix = "networks/"
+        tensors = {name.removeprefix(prefix): value for name, value in checkpoint.tensors.items() if name.startswith(prefix)}
+    method.load_state_dict(tensors)
+    return method.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for one writer; the lock goes with the process, however it ends.
+
+    Raises:
+        ValueError: if another process is writing to the folder.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ValueError(f"{folder} is being written by process {lock.read().strip() or '?'}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary name, flushed, then renamed."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def provenance() -> dict[str, Any]:
+    """What produced a result: versions, commit, machine, command, time (UTC)."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "system": platform.platform(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        },
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
+    )
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _processor() -> str:
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.is_file() else []
+    return names[0] if names else platform.processor()
