@@ -1,5 +1,7 @@
 """From the face a camera gave to a face at a crop's size: degrading for experiments, enlarging, and methods between."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def enlarge(faces: Tensor, crop: Crop, kernel: Kernel = "bicubic") -> Tensor:
 
 
 @torch.no_grad()
-def hallucinate(method: Method, faces: Tensor) -> Tensor:
+def hallucinate(method: Method[Any], faces: Tensor) -> Tensor:
     """Faces of the method, at its crop's size: (B, 3, h, w) -> (B, 3, crop.height, crop.width), both in [0, 1].
 
     A method that stops short of the crop's size (edsr_identity enlarges four times) is taken on by bicubic

@@ -5,7 +5,7 @@ A method is plain PyTorch. It knows no file, no device flag, no logger and no co
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -17,8 +17,8 @@ from facebridge.recogniser import Recogniser
 
 Batch = dict[str, Tensor]
 """`target`: faces (B, 3, H, W); where the data is paired also `source`: faces; where identities are known also
-`target_identity` (and `source_identity`): int64 (B,). In training `shared_seed`: one int64, the same in every process of
-a step, for draws that concern the whole batch; all other draws come from torch's own generator, seeded for each step."""
+`target_identity` (and `source_identity`): int64 (B,). In training `shared_seed`: one int64, the same in every process
+of a step, for draws that concern the whole batch; other draws come from torch's own generator, seeded for each step."""
 
 
 class Frozen(BaseModel):
@@ -27,7 +27,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Method(nn.Module, ABC):
+Settings = TypeVar("Settings", bound=Frozen)
+
+
+class Method(nn.Module, ABC, Generic[Settings]):
     """One published method: its networks, its losses, its training step.
 
     Trainable networks are plain module attributes: they are what weights and checkpoints hold. A frozen recogniser
@@ -39,13 +42,13 @@ class Method(nn.Module, ABC):
         recogniser: the frozen recogniser of the identity losses; not needed to `generate`.
     """
 
-    class Config(Frozen):
-        """The settings of the method; each field says its meaning, unit and source."""
+    Config: type[Settings]
+    """A nested frozen model: the settings, each with its meaning, unit and source."""
 
     needs_recogniser: ClassVar[bool] = False
     """Whether training needs a frozen recogniser."""
 
-    def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
+    def __init__(self, config: Settings, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__()
         self.config = config
         self.crop = crop
@@ -76,10 +79,10 @@ class Method(nn.Module, ABC):
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients. The loop replaces this where precision or several processes ask for it."""
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Move the recogniser along with the networks."""
         if self.recogniser is not None:
-            self.recogniser._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            self.recogniser._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -57,8 +57,8 @@ class RecogniserSettings(Frozen):
     """One of `facebridge.recognisers.names()`."""
     weights: Path | None = None
     """Its weights; absent: random for a bare network, the shipped ones for a shipped one."""
-    sizes: dict[str, int] = {}
-    """Sizes of the network, such as height and width."""
+    sizes: dict[str, Any] = {}
+    """Sizes of the network, such as height and width; for onnx its settings."""
 
 
 class TrainingSettings(Frozen):

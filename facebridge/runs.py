@@ -1,11 +1,11 @@
 """A run folder: what training leaves, written so that a crash never leaves half of it.
 
-    RUN/recipe.toml       the resolved recipe
-        run.json          versions, commit, seed, machine, command
-        log.jsonl         one line a logged step
-        previews/         sheets of sample faces
-        checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, place
-        weights.safetensors  the trained networks, when training has ended
+RUN/recipe.toml       the resolved recipe
+    run.json          versions, commit, seed, machine, command
+    log.jsonl         one line a logged step
+    previews/         sheets of sample faces
+    checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, place
+    weights.safetensors  the trained networks, when training has ended
 """
 
 import contextlib
@@ -105,7 +105,9 @@ class Run:
             if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == state["sha256"]:
                 return Checkpoint(step, weights.read(path), state)
         if self.steps():
-            raise ValueError(f"every checkpoint in {self.folder / 'checkpoints'} is damaged: start again in a new folder")
+            raise ValueError(
+                f"every checkpoint in {self.folder / 'checkpoints'} is damaged: start again in a new folder"
+            )
         return None
 
 
@@ -129,7 +131,7 @@ def create(folder: Path, resolved: Recipe) -> Run:
     return Run(folder)
 
 
-def load(run: str | Path) -> Method:
+def load(run: str | Path) -> Method[Any]:
     """The trained method of a run, ready to `generate`.
 
     Args:
@@ -151,7 +153,9 @@ def load(run: str | Path) -> Method:
         if checkpoint is None:
             raise ValueError(f"{run} has neither weights.safetensors nor a checkpoint: train it first")
         prefix = "networks/"
-        tensors = {name.removeprefix(prefix): value for name, value in checkpoint.tensors.items() if name.startswith(prefix)}
+        tensors = {
+            name.removeprefix(prefix): value for name, value in checkpoint.tensors.items() if name.startswith(prefix)
+        }
     method.load_state_dict(tensors)
     return method.eval().requires_grad_(False)
 

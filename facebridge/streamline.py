@@ -5,9 +5,13 @@ gradient of its slopes: on 2 cores a step through MobileFaceNet (bf16, forward a
 0.62 s of processor time instead of 0.86 s. Equal up to rounding.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def streamline(network: nn.Module) -> nn.Module:
@@ -21,7 +25,13 @@ def streamline(network: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.PReLU):
                 setattr(module, name, FixedPRelu(child.weight.detach()))
-    return network.to(memory_format=torch.channels_last).requires_grad_(False)
+    return channels_last(network).requires_grad_(False)
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the convolutions' weights out channels last: the same numbers, faster on most processors. In place."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 class FixedPRelu(nn.Module):

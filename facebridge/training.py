@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def train(
     fabric = Fabric(accelerator=device, devices=devices, strategy=strategy, precision=recipe.training.precision)
     with runs.locked(folder):
         run = runs.create(folder, recipe)
-        fabric.launch(_train, run, faces, progress)
+        fabric.launch(partial(_train, run=run, faces=faces, progress=progress))
     return run
 
 
@@ -99,7 +100,7 @@ def _train(fabric: Fabric, run: Run, faces: Faces | None, progress: bool) -> Non
 
 
 def _loop(
-    fabric: Fabric, method: Method, batches: Batches, run: Run, journal: "Journal", start: int, progress: bool
+    fabric: Fabric, method: Method[Any], batches: Batches, run: Run, journal: "Journal", start: int, progress: bool
 ) -> None:
     settings = run.recipe.training
     preview = _on_device(batches(0), fabric)
@@ -125,7 +126,7 @@ def _loop(
                 raise Stopped(f"stopped after step {done} with a checkpoint: go on with --resume")
 
 
-def build(recipe: Recipe) -> Method:
+def build(recipe: Recipe) -> Method[Any]:
     """The method of a recipe with its first weights, decided by the recipe's seed, and its recogniser."""
     crop = crops.crop(recipe.crop)
     wanted = recipe.recogniser
@@ -177,7 +178,7 @@ class Journal:
             runs.write_bytes(path, "".join(line + "\n" for line in kept).encode())
 
 
-def _restore(method: Method, run: Run, journal: Journal) -> int:
+def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
     """Put the newest checkpoint into the method; the number of steps done."""
     checkpoint = run.last()
     journal.back_to(checkpoint.step if checkpoint else 0)
@@ -196,14 +197,16 @@ def _restore(method: Method, run: Run, journal: Journal) -> int:
     method.load_state_dict(_part(checkpoint.tensors, "networks/"))
     for name, optimiser in method.optimisers.items():
         optimiser.load_state_dict(
-            _optimiser_state(optimiser, _part(checkpoint.tensors, f"optimisers/{name}/"), checkpoint.state["groups"][name])
+            _optimiser_state(
+                optimiser, _part(checkpoint.tensors, f"optimisers/{name}/"), checkpoint.state["groups"][name]
+            )
         )
     for name, schedule in method.schedules.items():
         schedule.load_state_dict(checkpoint.state["schedules"][name])
     return checkpoint.step
 
 
-def _checkpoint(method: Method, step: int) -> Checkpoint:
+def _checkpoint(method: Method[Any], step: int) -> Checkpoint:
     tensors = {f"networks/{name}": tensor for name, tensor in _networks(method).items()}
     groups = {}
     for name, optimiser in method.optimisers.items():
@@ -228,11 +231,13 @@ def _optimiser_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor
         number, key = name.split("/")
         like = parameters[int(number)]
         same = value.shape == like.shape
-        state.setdefault(int(number), {})[key] = torch.empty_like(like, dtype=value.dtype).copy_(value) if same else value
+        state.setdefault(int(number), {})[key] = (
+            torch.empty_like(like, dtype=value.dtype).copy_(value) if same else value
+        )
     return {"state": state, "param_groups": groups}
 
 
-def _networks(method: Method) -> dict[str, Tensor]:
+def _networks(method: Method[Any]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
 
 
@@ -244,11 +249,13 @@ def _finite(losses: dict[str, Tensor], step: int) -> dict[str, float]:
     found = {name: float(value) for name, value in losses.items()}
     for name, value in found.items():
         if not math.isfinite(value):
-            raise Diverged(f"step {step}: the loss {name!r} is {value}; lower the step size, or look at the last preview")
+            raise Diverged(
+                f"step {step}: the loss {name!r} is {value}; lower the step size, or look at the last preview"
+            )
     return found
 
 
-def _preview(fabric: Fabric, method: Method, batch: Batch, path: Path) -> None:
+def _preview(fabric: Fabric, method: Method[Any], batch: Batch, path: Path) -> None:
     with torch.no_grad(), fabric.autocast():
         columns = method.preview(batch)
     rows = [[faces[row].float().cpu() for faces in columns.values()] for row in range(len(batch["target"]))]

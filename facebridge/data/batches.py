@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facebridge import crops, images
-from facebridge.crops import Crop
+from facebridge.crops import Convention, Crop
 from facebridge.data import face_list as face_lists
 from facebridge.data.face_list import FaceList
 from facebridge.images import BadPicture
@@ -100,7 +100,9 @@ class Batches:
             except BadPicture as bad:
                 self.bad[index] = bad
                 self.report(bad)
-        raise ValueError(f"none of the {len(self.faces)} pictures can be used; the last: {next(iter(self.bad.values()))}")
+        raise ValueError(
+            f"none of the {len(self.faces)} pictures can be used; the last: {next(iter(self.bad.values()))}"
+        )
 
     def _index(self, place: int) -> int:
         epoch, offset = divmod(place, len(self.faces))
@@ -133,7 +135,7 @@ class ListedFaces:
     Rows with landmarks are aligned by them; a row without them must be a picture of the crop's own size.
     """
 
-    def __init__(self, rows: FaceList, crop: Crop, convention: str = "umeyama") -> None:
+    def __init__(self, rows: FaceList, crop: Crop, convention: Convention = "umeyama") -> None:
         self.rows = rows
         self.crop = crop
         self.convention = convention
@@ -151,7 +153,7 @@ class ListedFaces:
         return aligned(self.rows.picture_path(index), row.landmarks, self.crop, self.convention)
 
 
-def aligned(path: Path, landmarks: np.ndarray | None, crop: Crop, convention: str = "umeyama") -> np.ndarray:
+def aligned(path: Path, landmarks: np.ndarray | None, crop: Crop, convention: Convention = "umeyama") -> np.ndarray:
     """One picture, aligned: uint8 RGB (crop.height, crop.width, 3).
 
     Raises:

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from typing import cast
+from typing import Any
 
 from facebridge.method import Method
 
@@ -12,7 +12,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(name: str) -> type[Method]:
+def load(name: str) -> type[Method[Any]]:
     """The class of the method called `name`.
 
     Raises:
@@ -27,4 +27,4 @@ def load(name: str) -> type[Method]:
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
     assert len(classes) == 1, f"{module.__name__} must define exactly one Method, not {len(classes)}"
-    return cast(type[Method], classes[0])
+    return classes[0]

@@ -5,7 +5,9 @@ pulls the enlarged face towards the embedding of the sharp one. docs/methods/eds
 what is the authors' code and what is ours.
 """
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -16,7 +18,8 @@ from facebridge.crops import Crop
 from facebridge.images import resize
 from facebridge.method import Batch, Frozen, Method
 from facebridge.recogniser import Recogniser
-from facebridge.weights import Layout
+from facebridge.streamline import channels_last
+from facebridge.weights import Layout, dimension
 
 RESIDUAL_SCALE = 0.1
 """Factor of every residual branch; EDSR (Lim et al. 2017), section 3.3, and the released SR_LRFR code."""
@@ -25,7 +28,7 @@ ENLARGEMENT = 4
 """How many times the generator enlarges."""
 
 
-class EdsrIdentity(Method):
+class EdsrIdentity(Method["EdsrIdentity.Config"]):
     """Enlarge low-resolution faces four times and keep who they are."""
 
     class Config(Frozen):
@@ -44,7 +47,6 @@ class EdsrIdentity(Method):
         halve_every_steps: Annotated[int, Field(ge=1)] = 25_000
         """Steps after which the step size is halved, again and again."""
 
-    config: Config
     needs_recogniser = True
 
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
@@ -55,8 +57,7 @@ class EdsrIdentity(Method):
                     f"a crop of {crop.height}x{crop.width} px cannot be reduced {reduction} times: choose "
                     f"'reductions' that divide both sides"
                 )
-        self.generator = Edsr(num_blocks=config.num_blocks, num_filters=config.num_filters)
-        self.generator.to(memory_format=torch.channels_last)
+        self.generator = channels_last(Edsr(num_blocks=config.num_blocks, num_filters=config.num_filters))
         adam = torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate, fused=True)
         self.optimisers = {"generator": adam}
         self.schedules = {"generator": torch.optim.lr_scheduler.StepLR(adam, config.halve_every_steps, gamma=0.5)}
@@ -118,7 +119,9 @@ class EdsrIdentity(Method):
 
 
 class Edsr(nn.Module):
-    """EDSR (Lim et al. 2017) as SR_LRFR has it: no mean shift, a tanh at the end; (B, 3, h, w) in [-1, 1] -> times `scale`.
+    """EDSR (Lim et al. 2017) as SR_LRFR has it: no mean shift, a tanh at the end.
+
+    Takes pictures (B, 3, h, w) in [-1, 1], gives (B, 3, scale h, scale w) in [-1, 1].
 
     Args:
         scale: enlargement, a power of two.
@@ -142,7 +145,8 @@ class Edsr(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         head = self.head(pictures)
         features = head + self.body_end(self.blocks(head))
-        return torch.tanh(self.tail(self.enlarge(features)))
+        enlarged: Tensor = self.tail(self.enlarge(features))
+        return torch.tanh(enlarged)
 
 
 class ResidualBlock(nn.Module):
@@ -174,3 +178,29 @@ def _signed(faces: Tensor) -> Tensor:
 
 def _unsigned(pictures: Tensor) -> Tensor:
     return (pictures + 1) / 2
+
+
+def _published(name: str) -> str:
+    for ours, theirs in _PUBLISHED:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+_PUBLISHED = (
+    (r"^head\.", "conv1."),
+    (r"^blocks\.(\d+)\.first\.", r"res_blocks.\1.residual.0."),
+    (r"^blocks\.(\d+)\.second\.", r"res_blocks.\1.residual.2."),
+    (r"^body_end\.", "conv2."),
+    (r"^enlarge\.", "upsampler."),
+    (r"^tail\.", "conv3."),
+)
+
+
+def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    doublings = {name.split(".")[1] for name in state if re.match(r"upsampler\.\d+\.conv\.", name)}
+    blocks = {name.split(".")[1] for name in state if re.match(r"res_blocks\.\d+\.residual\.", name)}
+    num_filters = dimension(state, "conv1.weight", 0, dimension(state, "conv1.bias", 0, 256))
+    return {"scale": 2 ** len(doublings), "num_blocks": len(blocks), "num_filters": num_filters}
+
+
+LAYOUTS = (Layout(name="edsr", build=Edsr, published=_published, sizes=_sizes),)

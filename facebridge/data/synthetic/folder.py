@@ -1,0 +1,107 @@
+"""Drawn people as a folder of pictures with a face list."""
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from facebridge.data.synthetic.rendering import Shots, render
+
+LIST_NAME = "faces.csv"
+POINT_COLUMNS = (
+    "right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y", "nose_x", "nose_y",
+    "mouth_right_x", "mouth_right_y", "mouth_left_x", "mouth_left_y",
+)  # fmt: skip
+COLUMNS = ("path", "identity", "domain", "session", "split", "yaw_deg", "expression", "pair", *POINT_COLUMNS)
+
+_NOTICE = "A drawn (synthetic) person; nobody was photographed. FaceBridge embedded faces"
+
+
+def render_to(
+    folder: Path,
+    *,
+    identities: int,
+    shots: int,
+    size: int = 128,
+    domains: Sequence[str] = ("vis",),
+    seed: int = 0,
+    first_identity: int = 0,
+    yaw_range: tuple[float, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Draw `identities` people in `shots` shots each into folder/<identity>/<shot>_<domain>.png; return the face list.
+
+    The list folder/faces.csv is written last and in one step, so a folder that has one is whole. `progress` is called
+    with the numbers of pictures done and to do.
+
+    ValueError: if identities or shots is less than 1, or `render` refuses a number.
+    """
+    if identities < 1 or shots < 1:
+        raise ValueError(f"identities and shots must be 1 or more, got {identities} and {shots}")
+    folder = Path(folder)
+    rows: list[dict[str, str]] = []
+    for identity in range(first_identity, first_identity + identities):
+        drawn = render(
+            seed, [identity] * shots, list(range(shots)), size=size, domains=domains, yaw_range=yaw_range
+        )
+        (folder / f"{identity:06d}").mkdir(parents=True, exist_ok=True)
+        for domain in domains:
+            rows += _write_pictures(folder, drawn, domain, seed)
+        if progress is not None:
+            progress(len(rows), identities * shots * len(domains))
+    return _write_list(folder, rows)
+
+
+def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[dict[str, str]]:
+    pictures = (drawn.faces[domain] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    rows = []
+    for i, picture in enumerate(pictures):
+        identity, shot = int(drawn.identity[i]), int(drawn.shot[i])
+        path = f"{identity:06d}/{shot:04d}_{domain}.png"
+        _write_picture(folder / path, picture, f"{_NOTICE}, seed {seed}, identity {identity}, shot {shot}, {domain}")
+        points = [f"{value:.2f}" for value in drawn.landmarks5[i].flatten().tolist()]
+        rows.append(
+            {
+                "path": path,
+                "identity": f"{identity:06d}",
+                "domain": domain,
+                "session": "",
+                "split": "",
+                "yaw_deg": f"{float(drawn.yaw_deg[i]):.2f}",
+                "expression": _expression(drawn, i),
+                "pair": f"{identity:06d}_{shot:04d}",
+                **dict(zip(POINT_COLUMNS, points, strict=True)),
+            }
+        )
+    return rows
+
+
+def _expression(drawn: Shots, i: int) -> str:
+    """The strongest expression's name, or neutral."""
+    smile, mouth_open, brow_raise, frown, closure = drawn.expression[i, :5].tolist()
+    strengths = {"smile": smile, "mouth_open": mouth_open, "brow_raise": brow_raise, "frown": frown, "eyes_closed": closure}
+    name = max(strengths, key=lambda key: strengths[key])
+    return name if strengths[name] > 0.35 else "neutral"
+
+
+def _write_picture(path: Path, picture: np.ndarray, notice: str) -> None:
+    info = PngInfo()
+    info.add_text("Source", notice)
+    Image.fromarray(picture).save(path, pnginfo=info)
+
+
+def _write_list(folder: Path, rows: list[dict[str, str]]) -> Path:
+    path = folder / LIST_NAME
+    unfinished = folder / f".{LIST_NAME}.{os.getpid()}"
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return path

@@ -1,0 +1,117 @@
+"""The faces that a report shows: where hallucination helped most, and where it hurt most."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from facebridge import images
+from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation.result import Example
+from facebridge.evaluation.setting import FULL_SIZE, Setting, face
+from facebridge.evaluation.ways import AS_IT_IS, Way
+from facebridge.hallucination import reduce
+
+SHOWN = 3
+"""Best cases of a condition, and as many worst ones."""
+
+Plan = Sequence[tuple[str, tuple[int, int], Way]]
+Scores = Mapping[tuple[str, str, str], NDArray[np.floating]]
+
+
+def choose(comparison: Comparison, scores: Scores, plan: Plan, setting: Setting, out: Path) -> list[Example]:
+    """Best and worst genuine pairs of each condition, by how much the last method changed the baseline's score.
+
+    Args:
+        comparison: who is compared with whom.
+        scores: by condition, way and kind.
+        plan: condition, size and way of every row.
+        setting: crop, sizes, baseline.
+        out: the evaluation folder; pictures go to its `pictures/`.
+    """
+    shown = []
+    for condition in setting.conditions():
+        ways = [way for name, _, way in plan if name == condition]
+        generated = [way for way in ways if way.generated]
+        if not generated:
+            continue
+        size = next(size for name, size, _ in plan if name == condition)
+        baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
+        probes, _, before = comparison.genuine_scores(scores[condition, baseline, "original"])
+        after = comparison.genuine_scores(scores[condition, generated[-1].name, "generated"])[2]
+        for title, places in _extremes(after - before, probes):
+            for place in places:
+                of_ways = {
+                    way.name: float(comparison.genuine_scores(scores[_key(condition, way)])[2][place]) for way in ways
+                }
+                shown.append(
+                    _example(comparison, int(probes[place]), condition, size, ways, of_ways, title, setting, out)
+                )
+    return shown
+
+
+def _extremes(gain: NDArray[np.floating], probes: NDArray[np.int64]) -> list[tuple[str, list[int]]]:
+    """Places of the largest gains and of the largest losses, no probe twice."""
+    order = np.argsort(-gain, kind="stable")
+    best = _distinct(order, probes)
+    worst = _distinct(order[::-1], probes)
+    return [("best", best), ("worst", [place for place in worst if place not in best])]
+
+
+def _distinct(order: NDArray[np.int64], probes: NDArray[np.int64]) -> list[int]:
+    found: dict[int, int] = {}
+    for place in order:
+        found.setdefault(int(probes[place]), int(place))
+        if len(found) == SHOWN:
+            break
+    return list(found.values())
+
+
+def _example(
+    comparison: Comparison,
+    probe: int,
+    condition: str,
+    size: tuple[int, int],
+    ways: Sequence[Way],
+    of_ways: dict[str, float],
+    title: str,
+    setting: Setting,
+    out: Path,
+) -> Example:
+    target = images.to_faces(face(comparison.probe, probe, setting)[None])
+    source = reduce(target, *size)
+    stem = f"{condition.replace(' ', '_')}-{probe:05d}"
+    row = comparison.probe[probe]
+    generated = {}
+    for way in ways:
+        if way is not AS_IT_IS:
+            name = f"{stem}-{_plain(way.name)}.png"
+            _write(out, name, way.make(source), f"FaceBridge {way.name}" if way.generated else None)
+            generated[way.name] = f"pictures/{name}"
+    as_seen = interpolate(source, (setting.crop.height, setting.crop.width), mode="nearest-exact")
+    _write(out, f"{stem}-source.png", as_seen, None)
+    _write(out, f"{stem}-target.png", target, None)
+    return Example(
+        identity=row.identity,
+        condition=condition,
+        source=f"pictures/{stem}-source.png",
+        generated=generated,
+        target=f"pictures/{stem}-target.png",
+        scores=of_ways,
+        caption=f"{title}: {row.identity}",
+    )
+
+
+def _write(out: Path, name: str, faces: Tensor, generated_by: str | None) -> None:
+    images.write(out / "pictures" / name, faces[0], generated_by=generated_by)
+
+
+def _key(condition: str, way: Way) -> tuple[str, str, str]:
+    return condition, way.name, "generated" if way.generated else "original"
+
+
+def _plain(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name)

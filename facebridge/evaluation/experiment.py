@@ -1,0 +1,193 @@
+"""One evaluation, from pictures to figures: probes are degraded, made anew in several ways, matched and judged."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facebridge import images
+from facebridge.data.face_list import FaceList
+from facebridge.evaluation import examples, fidelity, matching
+from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation.result import Evaluation, Figure, Row
+from facebridge.evaluation.setting import FULL_SIZE, Setting, face
+from facebridge.evaluation.ways import AS_IT_IS, FACES_PER_BLOCK, Judge, Way
+from facebridge.hallucination import reduce
+from facebridge.images import BadPicture
+
+SCORES = "scores.npz"
+
+Advance = Callable[[int, int], None]
+"""Told of the faces done and of all faces."""
+
+
+def evaluate(
+    comparison: Comparison,
+    ways: Sequence[Way],
+    judge: Judge,
+    setting: Setting,
+    out: Path,
+    advance: Advance = lambda done, of: None,
+) -> Evaluation:
+    """Compare ways of making faces; writes metrics.json, scores.npz and example pictures into a folder.
+
+    Args:
+        comparison: which faces are compared with which.
+        ways: ways of making a reduced probe full-sized again; at full size a probe is matched as it is, and by those
+            ways too that hallucinate where no sizes are asked for.
+        judge: the recogniser, never one that a method was trained through.
+        setting: sizes, crop, title.
+        out: the folder; made where missing.
+        advance: told of the progress.
+
+    Returns:
+        The evaluation, as written. Pictures that cannot be used are named in its provenance, and what needs them is
+        left out of every row alike.
+
+    Raises:
+        ValueError: if no pair is left, or a figure needs what the protocol does not have.
+    """
+    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    plan = [(name, size, way) for name, size in setting.conditions().items() for way in _ways_at(name, ways, setting)]
+    usable_gallery, bad_gallery = _readable(comparison.gallery, setting)
+    usable_probe, bad_probe = _readable(comparison.probe, setting)
+    comparison = comparison.only(usable_gallery, usable_probe)
+    total = len(comparison.gallery) + len(comparison.probe)
+    gallery = _embed_gallery(comparison.gallery, judge, setting, lambda done: advance(done, total))
+    made = _Made([(condition, way.name) for condition, _, way in plan])
+    for start, faces in _blocks(comparison.probe, setting):
+        for condition, size, way in plan:
+            source = reduce(faces, *size)
+            made.add(condition, way, source, faces, judge, setting)
+        advance(len(comparison.gallery) + start + len(faces), total)
+    rows, scores = _rows(comparison, gallery, made, plan, setting)
+    shown = examples.choose(comparison, scores, plan, setting, out)
+    evaluation = Evaluation(
+        title=setting.title,
+        protocol=comparison.describe(),
+        conditions=list(setting.conditions()),
+        rows=rows,
+        examples=shown,
+        provenance={
+            **setting.provenance,
+            "pictures used": total,
+            "pictures refused": [{"picture": str(bad.path), "cause": bad.cause} for bad in bad_gallery + bad_probe],
+        },
+    )
+    arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | comparison.truth()
+    with (out / SCORES).open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    evaluation.write(out)
+    return evaluation
+
+
+class _Made:
+    """Embeddings and fidelity of the probes, by condition and way."""
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        self.embeddings: dict[tuple[str, str], list[NDArray[np.float32]]] = {key: [] for key in keys}
+        self.fidelity: dict[tuple[str, str], dict[str, list[NDArray[np.floating]]]] = {
+            key: {"psnr": [], "ssim": [], "identity_similarity": []} for key in keys
+        }
+        self._full: NDArray[np.float32] | None = None
+
+    def add(self, condition: str, way: Way, source: Tensor, faces: Tensor, judge: Judge, setting: Setting) -> None:
+        """One block of probes at one condition, made one way, against the same faces at full size."""
+        key = (condition, way.name)
+        embeddings = judge.embed(way, source, setting.crop)
+        self.embeddings[key].append(embeddings)
+        if condition == FULL_SIZE:
+            return
+        made = way.make(source)
+        found = self.fidelity[key]
+        found["psnr"].append(np.asarray(fidelity.psnr(made, faces)))
+        found["ssim"].append(np.asarray(fidelity.ssim(made, faces)))
+        whole = judge.embed(AS_IT_IS, faces, setting.crop)
+        found["identity_similarity"].append(np.asarray(fidelity.identity_similarity(embeddings, whole)))
+
+
+def _rows(
+    comparison: Comparison,
+    gallery: NDArray[np.float32],
+    made: _Made,
+    plan: Sequence[tuple[str, tuple[int, int], Way]],
+    setting: Setting,
+) -> tuple[list[Row], dict[tuple[str, str, str], NDArray[np.floating]]]:
+    rows: list[Row] = []
+    scores: dict[tuple[str, str, str], NDArray[np.floating]] = {}
+    for condition, _, way in plan:
+        key = (condition, way.name)
+        found = comparison.scores(np.concatenate(made.embeddings[key]), gallery)
+        extra = {
+            name: comparison.mean_over_probes(np.concatenate(values))
+            for name, values in made.fidelity[key].items()
+            if values
+        }
+        kind = "generated" if way.generated else "original"
+        scores[(condition, way.name, kind)] = found
+        rows.append(_row(comparison, found, condition, way.name, kind, extra))
+        baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
+        original = scores.get((condition, baseline, "original"))
+        if way.generated and original is not None:
+            fused = matching.fuse(original, found)
+            scores[(condition, way.name, "fused")] = fused
+            rows.append(_row(comparison, fused, condition, way.name, "fused", {}))
+    return rows, scores
+
+
+def _row(
+    comparison: Comparison,
+    scores: NDArray[np.floating],
+    condition: str,
+    name: str,
+    kind: Any,
+    extra: dict[str, Figure],
+) -> Row:
+    judged = comparison.judge(scores)
+    return Row(
+        method=name,
+        condition=condition,
+        score_kind=kind,
+        figures={**judged.figures, **extra},
+        curve_roc=judged.curve_roc,
+        curve_cmc=judged.curve_cmc,
+        histogram=judged.histogram,
+    )
+
+
+def _ways_at(condition: str, ways: Sequence[Way], setting: Setting) -> list[Way]:
+    """At full size nothing has to be enlarged; methods come in there only where nothing is reduced."""
+    if condition != FULL_SIZE:
+        return list(ways)
+    return [AS_IT_IS, *(way for way in ways if way.generated and not setting.sizes)]
+
+
+def _embed_gallery(
+    faces: FaceList, judge: Judge, setting: Setting, advance: Callable[[int], None]
+) -> NDArray[np.float32]:
+    found = []
+    for start, block in _blocks(faces, setting):
+        found.append(judge.embed(AS_IT_IS, block, setting.crop))
+        advance(start + len(block))
+    return np.concatenate(found)
+
+
+def _blocks(faces: FaceList, setting: Setting) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, len(faces), FACES_PER_BLOCK):
+        rows = range(start, min(start + FACES_PER_BLOCK, len(faces)))
+        yield start, images.to_faces(np.stack([face(faces, row, setting) for row in rows]))
+
+
+def _readable(faces: FaceList, setting: Setting) -> tuple[NDArray[np.bool_], list[BadPicture]]:
+    usable = np.ones(len(faces), bool)
+    refused = []
+    for row in range(len(faces)):
+        try:
+            face(faces, row, setting)
+        except BadPicture as bad:
+            usable[row] = False
+            refused.append(bad)
+    return usable, refused

@@ -1,0 +1,110 @@
+"""Fidelity: how near generated faces are to their targets, as pictures and as people.
+
+Pictures are compared as a file would hold them: rounded to 8 bits, on a scale of 0 to 255.
+"""
+
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from facebridge.evaluation.matching import pair_scores
+
+Channels = Literal["y", "rgb"]
+LUMA_WEIGHTS = (65.481, 128.553, 24.966)
+"""Luma of MATLAB's rgb2ycbcr for colours in [0, 1] (ITU-R BT.601, studio range), above LUMA_BLACK."""
+LUMA_BLACK = 16.0
+LOWEST_SQUARED_ERROR = 1.0
+"""Mean squared errors below it count as it, as in FSRNet's evaluation; the highest PSNR is therefore 48.13 dB."""
+SSIM_SIGMA_PX = 1.5
+SSIM_WINDOW_PX = 11
+
+
+def psnr(generated: Tensor, target: Tensor, channels: Channels = "y") -> Tensor:
+    """Peak signal-to-noise ratio of each face in dB: (B, 3, H, W) in [0, 1] twice -> (B,), at most 48.13.
+
+    channels: "y" compares luma, "rgb" all three colours. ValueError: if the shapes are not (B, 3, H, W) and equal.
+    """
+    first, second = _as_eight_bit(generated, target, channels)
+    squared_error = (first - second).square().mean(dim=(1, 2, 3)).clamp(min=LOWEST_SQUARED_ERROR)
+    return 10 * torch.log10(255**2 / squared_error)
+
+
+def ssim(generated: Tensor, target: Tensor, channels: Channels = "y") -> Tensor:
+    """Structural similarity of each face: (B, 3, H, W) in [0, 1] twice -> (B,), at most 1 (Wang et al. 2004).
+
+    Gaussian window of 11 x 11 pixels, sigma 1.5, where it lies wholly inside the picture; mean over channels.
+    ValueError: if the shapes are not (B, 3, H, W) and equal, or the faces are smaller than the window.
+    """
+    first, second = _as_eight_bit(generated, target, channels)
+    if min(first.shape[-2:]) < SSIM_WINDOW_PX:
+        raise ValueError(f"SSIM needs faces of at least {SSIM_WINDOW_PX} pixels a side; got {tuple(first.shape[-2:])}")
+    # torchmetrics' own mean takes in the border, where it makes up pixels by reflection.
+    _, similarity = structural_similarity_index_measure(
+        first,
+        second,
+        sigma=SSIM_SIGMA_PX,
+        kernel_size=SSIM_WINDOW_PX,
+        data_range=255.0,
+        reduction="none",
+        return_full_image=True,
+    )
+    border = SSIM_WINDOW_PX // 2
+    return similarity[..., border:-border, border:-border].mean(dim=(1, 2, 3))
+
+
+def luma(faces: Tensor) -> Tensor:
+    """The Y of MATLAB's rgb2ycbcr, not rounded: (B, 3, H, W) in [0, 1] -> (B, 1, H, W) in [16, 235]."""
+    weights = faces.new_tensor(LUMA_WEIGHTS).view(3, 1, 1)
+    return LUMA_BLACK + (faces * weights).sum(dim=1, keepdim=True)
+
+
+def identity_similarity(generated: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Cosine between the embeddings of each generated face and its target: (B, D) twice -> (B,).
+
+    ValueError: if the shapes differ, or an embedding is zero or not finite.
+    """
+    return pair_scores(generated, target)
+
+
+def frechet_distance(generated: NDArray[np.floating], target: NDArray[np.floating]) -> float:
+    """Frechet distance between two sets of embeddings, each taken as a Gaussian: (N, D), (M, D) -> one number.
+
+    |m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^(1/2)), Dowson and Landau 1982, with covariances over N - 1 as FID has them.
+    The trace of the root is the sum of the singular values of A1 A2', where S = A'A: no matrix root is taken, and sets
+    smaller than D are no special case (but the figure depends on N: compare sets of one size only).
+
+    ValueError: if a set has fewer than two rows, sizes differ, or a number is not finite.
+    """
+    sides = [np.asarray(side, np.float64) for side in (generated, target)]
+    if any(side.ndim != 2 or len(side) < 2 for side in sides) or sides[0].shape[1] != sides[1].shape[1]:
+        raise ValueError(f"need two sets (N >= 2, D) of one D; got {sides[0].shape} and {sides[1].shape}")
+    if not all(np.isfinite(side).all() for side in sides):
+        raise ValueError("an embedding is not finite")
+    means = [side.mean(axis=0) for side in sides]
+    roots = [_root_of_covariance(side) for side in sides]
+    trace = sum(float(np.square(root).sum()) for root in roots)
+    overlap = float(np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum())
+    return max(0.0, float(np.square(means[0] - means[1]).sum()) + trace - 2 * overlap)
+
+
+def _root_of_covariance(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A with A'A the covariance of the rows, of at most D rows."""
+    centred = (rows - rows.mean(axis=0)) / sqrt(len(rows) - 1)
+    return np.asarray(np.linalg.qr(centred, mode="r"), np.float64)
+
+
+def _as_eight_bit(generated: Tensor, target: Tensor, channels: Channels) -> tuple[Tensor, Tensor]:
+    if generated.shape != target.shape or generated.ndim != 4 or generated.shape[1] != 3:
+        raise ValueError(
+            f"generated and target faces must be (B, 3, H, W) and equal in shape; got {tuple(generated.shape)} and "
+            f"{tuple(target.shape)}"
+        )
+    if channels not in ("y", "rgb"):
+        raise ValueError(f"channels must be 'y' or 'rgb'; got {channels!r}")
+    first, second = ((faces.double().clamp(0, 1) * 255).round() for faces in (generated, target))
+    return (luma(first / 255), luma(second / 255)) if channels == "y" else (first, second)

@@ -1,0 +1,69 @@
+"""Ways of making the face that is matched - nothing, plain enlarging, a method - and the recogniser that judges."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facebridge import crops
+from facebridge.crops import Crop
+from facebridge.hallucination import enlarge, hallucinate
+from facebridge.method import Method
+from facebridge.recogniser import Mirror, Recogniser
+
+FACES_PER_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of making the face that is matched."""
+
+    name: str
+    make: Callable[[Tensor], Tensor]
+    """Source faces (B, 3, h, w) -> faces at the crop's size (B, 3, H, W), both in [0, 1]."""
+    generated: bool = False
+    """Whether it hallucinates: then its faces are labelled so, and its scores are also fused with the original's."""
+
+
+AS_IT_IS = Way("none", lambda faces: faces)
+"""No hallucination: the face is matched as it is."""
+
+
+def baselines(crop: Crop) -> list[Way]:
+    """Bilinear and true bicubic enlarging; the published "Bicubic" row of SR_LRFR is the bilinear one."""
+    return [
+        Way("bilinear", lambda faces: enlarge(faces, crop, "bilinear")),
+        Way("bicubic", lambda faces: enlarge(faces, crop, "bicubic")),
+    ]
+
+
+def of_method(name: str, method: Method[Any]) -> Way:
+    """The faces that a trained method generates."""
+    return Way(name, lambda faces: hallucinate(method, faces), generated=True)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A recogniser, and how it joins a face with its mirror image."""
+
+    recogniser: Recogniser
+    mirror: Mirror = "none"
+
+    @torch.no_grad()
+    def embed(self, way: Way, source: Tensor, crop: Crop) -> NDArray[np.float32]:
+        """Embeddings (B, D) of unit length of the faces that `way` makes.
+
+        Of the mirror image it is the *source* that is mirrored, and then made anew (SR_LRFR's test does so).
+        """
+        features = self._features(way.make(source), crop)
+        if self.mirror != "none":
+            mirrored = self._features(way.make(source.flip(-1)), crop)
+            features = features + mirrored if self.mirror == "sum" else torch.cat([features, mirrored], 1)
+        return torch.nn.functional.normalize(features).numpy()
+
+    def _features(self, faces: Tensor, crop: Crop) -> Tensor:
+        return self.recogniser.features(crops.recrop(faces, crop, self.recogniser.crop))

@@ -1,0 +1,236 @@
+"""Files to pictures and faces, and back: safe decoding, marked writing, resizing, sheets of faces.
+
+A picture is (H, W, 3) uint8 RGB, upright, of any size. A face is (3, H, W) float32 RGB [0, 1], aligned.
+"""
+
+import os
+import secrets
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+from torch.nn import functional
+
+from facebridge import decoding
+from facebridge.decoding import MAX_PIXELS, BadPicture
+
+__all__ = [
+    "MAX_PIXELS",
+    "BadPicture",
+    "decode",
+    "generated_by",
+    "grid",
+    "read",
+    "read_all",
+    "resize",
+    "to_faces",
+    "to_pictures",
+    "write",
+]
+
+Kernel = Literal["bicubic", "bilinear"]
+
+
+def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read a JPEG, PNG, BMP, TIFF, PGM/PPM or WebP file as an upright uint8 RGB (H, W, 3) picture; see `decode`.
+
+    BadPicture: if the file is missing, not a regular file, or not a picture that `decode` takes.
+    """
+    return decode(_read_bytes(path, max_pixels), str(path), max_pixels)
+
+
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file to uint8 RGB (H, W, 3); `name` is what errors call it.
+
+    The format is told by the first bytes, not by the name, and the size by the header, before anything is decoded.
+    16-bit values are brought to 8 bits over their whole range, grey becomes three equal channels, CMYK is converted
+    without its profile, transparency is laid over black, and EXIF's orientation is applied.
+    BadPicture (a ValueError): if the bytes are no such picture, are cut off or damaged, hold several frames or pages,
+    more than `max_pixels` pixels, or pixels without a defined range (32-bit, floating point).
+    """
+    return decoding.decode(data, name, max_pixels)
+
+
+def read_all(
+    paths: Iterable[str | Path], workers: int = 2, max_pixels: int = MAX_PIXELS
+) -> Iterator[NDArray[np.uint8] | BadPicture]:
+    """Read many files with threads, in order; a bad file gives its error in place of a picture, and reading goes on.
+
+    Holds at most 2 x workers pictures at a time.
+    """
+    remaining = iter(paths)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(_read_or_error, path, max_pixels) for path in islice(remaining, 2 * workers))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                for path in islice(remaining, 1):
+                    waiting.append(pool.submit(_read_or_error, path, max_pixels))
+                yield result
+        finally:
+            _cancel(waiting)
+
+
+def write(path: str | Path, picture: Tensor | NDArray[np.uint8], generated_by: str | None = None) -> None:
+    """Write a face (3, H, W) [0, 1] or a picture (H, W, 3) uint8 as PNG or JPEG, told by the path's suffix.
+
+    The file appears whole or not at all. With `generated_by` (the method and run that made the face) the file's
+    metadata says that the face was generated and by what: a PNG text, or a JPEG comment and EXIF ImageDescription.
+    JPEG is written at quality 95 without chroma subsampling.
+    ValueError: if the suffix, the picture's shape or type, or the text is not one of these.
+    """
+    path = Path(path)
+    image_format = _WRITABLE.get(path.suffix.lower())
+    if image_format is None:
+        raise ValueError(f"{path}: pictures are written as {', '.join(_WRITABLE)}")
+    if isinstance(picture, Tensor):
+        picture = to_pictures(picture[None])[0]
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"{path}: expected a uint8 (H, W, 3) picture, got {picture.dtype} {picture.shape}")
+    options = _WRITE_OPTIONS[image_format] | ({} if generated_by is None else _mark(image_format, generated_by))
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("xb") as file:
+            Image.fromarray(picture).save(file, image_format, **options)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def generated_by(path: str | Path) -> str | None:
+    """What generated the face in this PNG or JPEG file, as `write` noted it; None if the file does not say.
+
+    BadPicture: if the file is not a picture.
+    """
+    with decoding.opened(_read_bytes(path, MAX_PIXELS), str(path), MAX_PIXELS) as image:
+        text = image.info.get("comment" if image.format == "JPEG" else _PNG_KEY)
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", errors="replace")
+    return text.removeprefix(_MARK) if isinstance(text, str) and text.startswith(_MARK) else None
+
+
+def to_faces(pictures: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 RGB [0, 1]."""
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
+        raise ValueError(f"expected uint8 (B, H, W, 3), got {pictures.dtype} {pictures.shape}")
+    channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+    return torch.from_numpy(channels_first).float() / 255
+
+
+def to_pictures(faces: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, H, W) float RGB -> (B, H, W, 3) uint8 RGB: clipped to [0, 1], rounded to the nearest level.
+
+    ValueError: if the shape is another, or a value is NaN.
+    """
+    if faces.ndim != 4 or faces.shape[1] != 3:
+        raise ValueError(f"expected faces of shape (B, 3, H, W), got {tuple(faces.shape)}")
+    if faces.isnan().any():
+        raise ValueError("the faces hold NaN")
+    levels = (faces.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def resize(faces: Tensor, height: int, width: int, kernel: Kernel = "bicubic", antialias: bool = False) -> Tensor:
+    """Resize faces (B, 3, H, W), differentiably; half-pixel centres.
+
+    Plain kernels are OpenCV's, which keep their width when a picture shrinks (and so alias): "bicubic" is
+    cv2.INTER_CUBIC (a = -0.75; it may leave [0, 1] a little), "bilinear" is cv2.INTER_LINEAR. With `antialias` the
+    kernel widens with the reduction, as Pillow's does (bicubic then has a = -0.5).
+    """
+    return functional.interpolate(faces, (height, width), mode=kernel, align_corners=False, antialias=antialias)
+
+
+def grid(rows: Sequence[Sequence[Tensor]], gap_px: int = 2, background: int = 255) -> NDArray[np.uint8]:
+    """A sheet of faces, uint8 RGB: rows of (3, h, w) faces [0, 1] in equal cells with a gap around each.
+
+    A face smaller than the largest is enlarged by nearest neighbour as far as its cell allows, and centred. Rows may
+    have different lengths.
+    ValueError: if there is no face.
+    """
+    faces = [face for row in rows for face in row]
+    if not faces:
+        raise ValueError("a grid needs at least one face")
+    height, width = max(face.shape[-2] for face in faces), max(face.shape[-1] for face in faces)
+    columns = max(len(row) for row in rows)
+    step_y, step_x = height + gap_px, width + gap_px
+    sheet = np.full((len(rows) * step_y + gap_px, columns * step_x + gap_px, 3), background, np.uint8)
+    for y, row in enumerate(rows):
+        for x, face in enumerate(row):
+            picture = _enlarged_to_fit(face, height, width)
+            top = gap_px + y * step_y + (height - picture.shape[0]) // 2
+            left = gap_px + x * step_x + (width - picture.shape[1]) // 2
+            sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet
+
+
+_WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_WRITE_OPTIONS: dict[str, dict[str, object]] = {
+    "PNG": {"compress_level": 1},  # twice as fast as the default, 15 % larger
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
+_PNG_KEY = "Description"
+_MARK = "Generated face, not a photograph. Made by: "
+_LONGEST_MARK = 1000
+_LARGEST_PIXEL_BYTES = 8  # four channels of 16 bits
+_ALLOWANCE_BYTES = 1 << 24  # for headers, profiles and metadata
+
+
+def _read_bytes(path: str | Path, max_pixels: int) -> bytes:
+    largest_bytes = max_pixels * _LARGEST_PIXEL_BYTES + _ALLOWANCE_BYTES
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadPicture(path, "not a regular file")
+        if status.st_size > largest_bytes:
+            raise BadPicture(path, f"{status.st_size:,} bytes, more than {max_pixels:,} pixels can take")
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise BadPicture(path, "no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, BadPicture):
+            raise
+        raise BadPicture(path, f"cannot be read ({error})") from error
+
+
+def _read_or_error(path: str | Path, max_pixels: int) -> NDArray[np.uint8] | BadPicture:
+    try:
+        return read(path, max_pixels)
+    except BadPicture as error:
+        return error
+
+
+def _cancel(waiting: Iterable[Future[NDArray[np.uint8] | BadPicture]]) -> None:
+    for future in waiting:
+        future.cancel()
+
+
+def _mark(image_format: str, generated_by: str) -> dict[str, object]:
+    if not generated_by or not generated_by.isprintable() or len(generated_by) > _LONGEST_MARK:
+        raise ValueError(f"generated_by must be 1 to {_LONGEST_MARK} printable characters, got {generated_by!r:.80}")
+    text = _MARK + generated_by
+    if image_format == "PNG":
+        metadata = PngInfo()
+        metadata.add_text(_PNG_KEY, text)
+        return {"pnginfo": metadata}
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = text.encode("ascii", "replace").decode("ascii")
+    return {"comment": text.encode("utf-8"), "exif": exif}
+
+
+def _enlarged_to_fit(face: Tensor, height: int, width: int) -> NDArray[np.uint8]:
+    scale = min(height / face.shape[-2], width / face.shape[-1])
+    size = (max(1, round(face.shape[-2] * scale)), max(1, round(face.shape[-1] * scale)))
+    enlarged = functional.interpolate(face.detach()[None].float(), size, mode="nearest-exact")
+    return np.asarray(to_pictures(enlarged)[0])
