@@ -25,7 +25,9 @@ EXIT_USER_ERROR = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: go on later
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Root = Annotated[Path | None, typer.Option(help="Folder that the list's paths are relative to; default the list's own.")]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder that the list's paths are relative to; default the list's own.")
+]
 Landmarks = Annotated[Path | None, typer.Option(help="CSV with `path` and landmark columns, for a list without them.")]
 Named = Annotated[str, typer.Option(help="One of `facebridge methods --recognisers`.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the recogniser.")]
@@ -48,7 +50,9 @@ def main() -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; emptied of an earlier demo.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; emptied of an earlier demo.")] = Path(
+        "demo"
+    ),
     seed: Annotated[int, typer.Option(help="Decides the people, the training and the draws.")] = 0,
 ) -> None:
     """Draw people, train, hallucinate, match and report; downloads nothing."""
@@ -62,7 +66,9 @@ def demo(
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a .toml file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/RECIPE.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe; may be repeated.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over the recipe; may be repeated.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print the resolved recipe and stop.")] = False,
     device: Device = "auto",
@@ -135,7 +141,9 @@ def evaluate(
     weights: Weights = None,
     settings: Settings = None,
     mirror: Annotated[str, typer.Option(help="none, sum or concatenate.")] = "sum",
-    sizes: Annotated[str, typer.Option(help="Sizes of the probes, HEIGHTxWIDTH, comma-separated; empty: as they are.")] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Sizes of the probes, HEIGHTxWIDTH, comma-separated; empty: as they are.")
+    ] = "",
     crop: Annotated[str, typer.Option(help="How the faces are aligned.")] = "sphereface",
     convention: Annotated[str, typer.Option(help="umeyama or cp2tform.")] = "umeyama",
     root: Root = None,
@@ -219,7 +227,7 @@ def data_render(
             domains=tuple(domains.split(",")),
             seed=seed,
             first_identity=first,
-            progress=bar.step,
+            progress=lambda done, of: bar.step(done),
         )
     typer.echo(f"{written}")
 

@@ -77,6 +77,10 @@ class Method(nn.Module, ABC, Generic[Settings]):
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]."""
 
+    def source_sizes(self) -> list[tuple[int, int]]:
+        """The sizes (height, width) in px of the aligned faces that the method was trained to take."""
+        return [(self.crop.height, self.crop.width)]
+
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients. The loop replaces this where precision or several processes ask for it."""
         loss.backward()  # type: ignore[no-untyped-call]

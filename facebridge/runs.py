@@ -76,6 +76,12 @@ class Run:
         path = self.folder / "log.jsonl"
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
+    def bad_pictures(self) -> list[dict[str, str]]:
+        """Pictures that training could not use: path and cause."""
+        path = self.folder / "run.jsonl"
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        return [line for line in map(json.loads, lines) if line["event"] == "bad picture"]
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint: tensors first, then the state file that makes it count; old ones go afterwards."""
         stem = self.folder / "checkpoints" / f"step-{checkpoint.step:08d}"

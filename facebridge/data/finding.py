@@ -1,6 +1,5 @@
 """Faces in pictures: from a folder or a list without landmarks to a face list with them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,16 +37,16 @@ def open_faces(path: Path, root: Path | None = None) -> FaceList:
     return FaceList(path, {"path": names, "identity": names, "domain": ["vis"] * len(names)})
 
 
-def with_landmarks(faces: FaceList, detector: Callable[[], Detector], workers: int = 2) -> Found:
+def with_landmarks(faces: FaceList, detector: Detector, workers: int = 2) -> Found:
     """Find the largest face of each picture; those without one are left out and named.
 
     Args:
         faces: pictures; landmarks they have are replaced.
-        detector: makes a detector.
+        detector: finds faces and their points.
         workers: threads that decode.
     """
     paths = [faces.picture_path(row) for row in range(len(faces))]
-    located = landmarks.locate(paths, detector(), workers)
+    located = landmarks.locate(paths, detector, workers)
     refused = [*located.unreadable, *(BadPicture(Path(name), NO_FACE) for name in located.without_face)]
     usable = np.isfinite(located.points).all((1, 2))
     return Found(faces.with_landmarks(located.points).take(usable), refused)

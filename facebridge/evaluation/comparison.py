@@ -123,10 +123,8 @@ class Pairs(Comparison):
     def judge(self, scores: Scores) -> Judged:
         fold = self.fold if len(set(self.fold.tolist())) > 1 else folds_in_order(self.genuine, FOLDS)
         found = lfw_accuracy(scores, self.genuine, fold)
-        threshold = np.array(found.thresholds)[np.unique(fold, return_inverse=True)[1]]
-        right = (scores > threshold) == self.genuine
         identities = self.first_ids.tolist(), self.second_ids.tolist()
-        accuracy = bootstrap.accuracy_interval(right, self.genuine, *identities)
+        accuracy = bootstrap.accuracy_interval(found.right, self.genuine, *identities)
         verified = _verified(scores, self.genuine, *identities)
         return Judged(
             {"accuracy": Figure(found.accuracy, accuracy.low, accuracy.high), **verified},
@@ -170,17 +168,13 @@ class GalleryAndProbes(Comparison):
     def judge(self, scores: Scores) -> Judged:
         probe_ids, gallery_ids = self._ids()
         found = identification(scores, probe_ids, gallery_ids)
-        best = np.asarray(gallery_ids)[scores.argmax(1)] == np.asarray(probe_ids)
-        mated = np.isin(probe_ids, gallery_ids)
-        rank1 = bootstrap.mean_interval(best[mated].astype(float), np.asarray(probe_ids)[mated].tolist())
-        genuine = self._genuine().ravel()
-        first = np.repeat(probe_ids, len(gallery_ids)).tolist()
-        second = np.tile(gallery_ids, len(probe_ids)).tolist()
+        rank1 = bootstrap.mean_interval(found.found, np.asarray(probe_ids)[found.mated].tolist())
+        genuine = self._genuine()
         return Judged(
-            {"rank1": Figure(found.rank1, rank1.low, rank1.high), **_verified(scores.ravel(), genuine, first, second)},
-            roc(scores.ravel(), genuine),
+            {"rank1": Figure(found.rank1, rank1.low, rank1.high), **_verified(scores, genuine, probe_ids, gallery_ids)},
+            roc(scores, genuine),
             list(found.cmc),
-            _histogram(scores.ravel(), genuine),
+            _histogram(scores, genuine),
         )
 
     def genuine_scores(self, scores: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:

@@ -92,6 +92,10 @@ class EdsrIdentity(Method["EdsrIdentity.Config"]):
         """Enlarge four times: (B, 3, h, w) -> (B, 3, 4 h, 4 w), both in [0, 1], any h and w."""
         return _unsigned(self.generator(_signed(faces))).clamp(0, 1)
 
+    def source_sizes(self) -> list[tuple[int, int]]:
+        """The crop, reduced as in training."""
+        return [(self.crop.height // reduction, self.crop.width // reduction) for reduction in self.config.reductions]
+
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """For every scale the source, its bicubic enlargement and the generated face; then the sharp face."""
         sharp = batch["target"]
@@ -158,7 +162,8 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(num_filters, num_filters, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + RESIDUAL_SCALE * self.second(functional.relu(self.first(features)))
+        change: Tensor = self.second(functional.relu(self.first(features)))
+        return features + RESIDUAL_SCALE * change
 
 
 class Doubling(nn.Module):

@@ -49,7 +49,7 @@ def develop(p: Numbers, textures: Textures, radiance: Tensor, domain: str, mean_
     """
     exposure = p.exposure if domain == "vis" else p.nir_exposure
     level = (0.40 if domain == "vis" else 0.62) / mean_skin
-    gain = exposure * level**0.45 * (1.18 if domain == "vis" else 0.78)
+    gain = exposure * level**0.45 * (1.18 if domain == "vis" else 0.71)
     bright = (radiance * gain[:, None]).clamp_min(0.0)
     if domain == "vis":
         tint = torch.stack([1.0 + p.tint, torch.ones_like(p.tint), 1.0 - p.tint], dim=1)

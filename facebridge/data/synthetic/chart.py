@@ -7,6 +7,7 @@ x / (|x| + |z|) over the front half, half as dense behind.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -41,11 +42,13 @@ class Numbers:
 
     def __getattr__(self, name: str) -> Tensor:
         try:
-            return self.__dict__["_columns"][name]
+            columns: dict[str, Tensor] = self.__dict__["_columns"]
+            return columns[name]
         except KeyError:
             raise AttributeError(name) from None
 
 
+@cache
 def angles(device: torch.device) -> Tensor:
     """Angle of each chart column in radians, (1, 1, NUM_COLUMNS); 0 is the nose, positive the person's left."""
     column = np.linspace(-_LAST_COLUMN, _LAST_COLUMN, NUM_COLUMNS)
@@ -56,6 +59,7 @@ def angles(device: torch.device) -> Tensor:
     return torch.from_numpy(angle.astype(np.float32)).to(device)[None, None, :]
 
 
+@cache
 def heights(device: torch.device) -> Tensor:
     """Height of each chart row in millimetres, (1, NUM_ROWS, 1), from the top down."""
     return torch.from_numpy(np.linspace(TOP_MM, BOTTOM_MM, NUM_ROWS).astype(np.float32)).to(device)[None, :, None]
@@ -99,16 +103,18 @@ def curve(at: Tensor, knots: Sequence[float], values: Sequence[Tensor | float]) 
 
     Catmull and Rom's cubic, which is linear in its values, so its weights depend on the knots alone.
     """
-    weights = _curve_weights(at.detach().cpu().numpy().astype(np.float64).ravel(), np.asarray(knots, dtype=np.float64))
+    weights = _curve_weights(at.cpu().numpy().tobytes(), tuple(knots))
     result = torch.zeros_like(at)
     for weight, value in zip(weights, values, strict=True):
-        result = result + torch.from_numpy(weight.astype(np.float32)).to(at.device).view(at.shape) * value
+        result = result + torch.from_numpy(weight).to(at.device).view(at.shape) * value
     return result
 
 
-def _curve_weights(at: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """(K, N) weights of the K values at each of N points."""
-    at = np.clip(at, knots[0], knots[-1])
+@cache
+def _curve_weights(points: bytes, knot_values: tuple[float, ...]) -> np.ndarray:
+    """(K, N) float32 weights of the K values at each of N points, which come as the bytes of a float32 array."""
+    knots = np.asarray(knot_values, dtype=np.float64)
+    at = np.clip(np.frombuffer(points, dtype=np.float32).astype(np.float64), knots[0], knots[-1])
     slopes = np.zeros((len(knots), len(knots)))
     for i in range(len(knots)):
         low, high = max(i - 1, 0), min(i + 1, len(knots) - 1)
@@ -120,7 +126,8 @@ def _curve_weights(at: np.ndarray, knots: np.ndarray) -> np.ndarray:
     unit = np.eye(len(knots))
     value = (2 * t**3 - 3 * t**2 + 1) * unit[left] + (3 * t**2 - 2 * t**3) * unit[left + 1]
     tangent = (t**3 - 2 * t**2 + t) * slopes[left] + (t**3 - t**2) * slopes[left + 1]
-    return (value + tangent * span[:, None]).T
+    weights: np.ndarray = (value + tangent * span[:, None]).T.astype(np.float32, order="C")
+    return weights
 
 
 def radians(degrees: float) -> float:

@@ -45,9 +45,7 @@ def render_to(
     folder = Path(folder)
     rows: list[dict[str, str]] = []
     for identity in range(first_identity, first_identity + identities):
-        drawn = render(
-            seed, [identity] * shots, list(range(shots)), size=size, domains=domains, yaw_range=yaw_range
-        )
+        drawn = render(seed, [identity] * shots, list(range(shots)), size=size, domains=domains, yaw_range=yaw_range)
         (folder / f"{identity:06d}").mkdir(parents=True, exist_ok=True)
         for domain in domains:
             rows += _write_pictures(folder, drawn, domain, seed)
@@ -83,7 +81,13 @@ def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[
 def _expression(drawn: Shots, i: int) -> str:
     """The strongest expression's name, or neutral."""
     smile, mouth_open, brow_raise, frown, closure = drawn.expression[i, :5].tolist()
-    strengths = {"smile": smile, "mouth_open": mouth_open, "brow_raise": brow_raise, "frown": frown, "eyes_closed": closure}
+    strengths = {
+        "smile": smile,
+        "mouth_open": mouth_open,
+        "brow_raise": brow_raise,
+        "frown": frown,
+        "eyes_closed": closure,
+    }
     name = max(strengths, key=lambda key: strengths[key])
     return name if strengths[name] > 0.35 else "neutral"
 

@@ -45,7 +45,9 @@ def _worn(p: Numbers, surface: Surface) -> Glasses:
     seen = before.float()
     edge = _from_rim(p, x, y)
     rim = 0.5 * p.glasses_rim_mm
-    bridge = step(1.2 + 0.5 * rim - (y - 3.0).abs(), 0.0, 0.8) * step(_LENS_MIDDLE_MM - p.glasses_half_width_mm - x.abs(), 0.0, 1.0)
+    bridge = step(1.2 + 0.5 * rim - (y - 3.0).abs(), 0.0, 0.8) * step(
+        _LENS_MIDDLE_MM - p.glasses_half_width_mm - x.abs(), 0.0, 1.0
+    )
     frame = torch.maximum(step(rim - edge.abs(), 0.0, 0.8), bridge) * seen
     lens = step(-edge, 0.0, 0.8) * seen * (1.0 - frame)
     arms = _arms(p, surface, front_mm)
@@ -65,11 +67,18 @@ def _from_rim(p: Numbers, x: Tensor, y: Tensor) -> Tensor:
 def _arms(p: Numbers, surface: Surface, front_mm: Tensor) -> Tensor:
     """Cover of the two arms, straight strips from the front to the ears."""
     (sx, sy, sz), (ax, ay, az) = surface.rays
-    sideways = torch.where(ax.abs() < _LEAST_SLOPE, torch.full_like(ax, _LEAST_SLOPE), ax)
-    place = (p.head_width_mm + 0.5) * torch.sign(ax)  # the arm on the camera's side
-    depth = (place - sx) / sideways
+    side = torch.sign(ax)  # the arm on the camera's side
+    hinge_x = _LENS_MIDDLE_MM + p.glasses_half_width_mm + 1.5
+    hinge_z = front_mm - 0.0042 * hinge_x * hinge_x
+    spread = (p.head_width_mm + 1.0 - hinge_x) / (hinge_z + 8.0)
+    sideways = ax * side + spread * az
+    sideways = torch.where(sideways.abs() < _LEAST_SLOPE, torch.full_like(ax, _LEAST_SLOPE), sideways)
+    depth = (hinge_x + spread * (hinge_z - sz) - sx * side) / sideways
     y, z = sy + depth * ay, sz + depth * az
-    end = front_mm - 0.0042 * place * place
-    cover = step(1.2 + 0.4 * p.glasses_rim_mm - (y - 4.0).abs(), 0.0, 0.8) * step(end - z, 0.0, 1.0) * step(z, -8.0, 1.0)
-    before = (depth > surface.depth) & (ax.abs() >= _LEAST_SLOPE)
+    cover = (
+        step(1.2 + 0.4 * p.glasses_rim_mm - (y - 4.0).abs(), 0.0, 0.8)
+        * step(hinge_z - z, -1.5, 1.0)
+        * step(z, -8.0, 1.0)
+    )
+    before = (depth > surface.depth) & (ax.abs() >= _LEAST_SLOPE) & (sideways > _LEAST_SLOPE)
     return cover * before.float()

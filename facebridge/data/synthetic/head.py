@@ -30,9 +30,11 @@ def build(p: Numbers) -> Head:
     below = step(height, jaw_line, 9.0 + 5.0 * angle.abs())
     neck = _neck(p, angle, height)
     radius = neck + (face - neck) * below
-    radius = radius + _ears(p, angle, height) * (1.0 - 0.9 * p.long_hair)
-    hair = hair_cover(p, angle, height)
-    radius = _hair_volume(p, angle, height, radius, hair)
+    ears, bare = _ears(p, angle, height)
+    radius = radius + ears * (1.0 - 0.9 * p.long_hair)
+    above = _above_hairline(angle, height, hairline(p, angle))
+    hair = _hair_cover(p, angle, above) * bare
+    radius = _hair_volume(p, angle, height, above, radius, hair, bare)
     return Head(radius.clamp_min(0.0), hair, jaw_line)
 
 
@@ -74,8 +76,8 @@ def _skull(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
     ))  # fmt: skip
     deep = p.midface_depth_mm
     front = _at_rows(lower, knots, (
-        p.forehead_depth_mm - 6, p.forehead_depth_mm - 3, p.forehead_depth_mm - 2, 98.0 + deep, 98.5 + deep, 93.0 + deep,
-        89.5 + 0.5 * deep, 0.5 * (89.0 + p.forehead_depth_mm) + 2, p.forehead_depth_mm,
+        p.forehead_depth_mm - 6, p.forehead_depth_mm - 3, p.forehead_depth_mm - 2, 98.0 + deep, 98.5 + deep,
+        93.0 + deep, 89.5 + 0.5 * deep, 0.5 * (89.0 + p.forehead_depth_mm) + 2, p.forehead_depth_mm,
         p.forehead_depth_mm,
     ))  # fmt: skip
     back = _at_rows(lower, knots, (
@@ -120,7 +122,9 @@ def _features(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
     add(-4.5 + 0.0 * drop, lopsided_bump(height, 1.0, 9.0, 8.0), 11.0, 4.0)
     add(p.eye_bulge_mm, bump(height, 0.0, 6.5), eye_deg, 6.6)
     add(p.eye_bag_mm + 0.9 * p.smile.clamp_min(0), bump(height, -p.lower_lid_mm - 6.0, 3.2), eye_deg, 8.0)
-    add(p.cheekbone_mm + 1.5 * p.smile.clamp_min(0), lopsided_bump(height, p.cheekbone_height_mm, 10.0, 9.0), 40.0, 13.0)
+    add(
+        p.cheekbone_mm + 1.5 * p.smile.clamp_min(0), lopsided_bump(height, p.cheekbone_height_mm, 10.0, 9.0), 40.0, 13.0
+    )
     add(p.cheek_fat_mm + 1.6 * p.smile.clamp_min(0), bump(height, -48.0 + 5.0 * p.smile, 15.0), 33.0, 13.0)
     add(-p.cheek_hollow_mm, bump(height, -60.0, 14.0), 50.0, 12.0)
     add(-p.temple_hollow_mm, bump(height, 22.0, 16.0), 58.0, 11.0)
@@ -173,23 +177,24 @@ def _mouth(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
     inside = (1.0 - across * across).clamp_min(0.0)
     middle = p.mouth_height_mm + smile_lift(p) * across * across
     drop = mouth_drop(p) * inside
-    within = (inside / 0.3).clamp(0.0, 1.0)
-    within = within * within * (3.0 - 2.0 * within)
+    within = inside * (1.45 - 0.45 * inside)
     up = h - middle
-    upper = bump(up, 0.45 * p.upper_lip_mm, 0.42 * p.upper_lip_mm + 0.9) * p.lip_protrusion_mm
-    lower = bump(up + drop, -0.45 * p.lower_lip_mm, 0.40 * p.lower_lip_mm + 1.0) * (p.lip_protrusion_mm + 0.8)
+    upper = bump(up, 0.45 * p.upper_lip_mm * within, 0.42 * p.upper_lip_mm + 0.9) * p.lip_protrusion_mm
+    lower = bump(up + drop, -0.45 * p.lower_lip_mm * within, 0.40 * p.lower_lip_mm + 1.0) * (p.lip_protrusion_mm + 0.8)
     line = -2.6 * bump(up + 0.5 * drop, 0.0, 1.2 + 0.42 * drop) * (1.0 + 0.14 * drop)
     lips = (upper + lower + line) * within
-    corner = -1.3 * bump(across.abs(), 1.04, 0.17) * bump(up, 0.0, 4.5)
-    groove = p.philtrum_mm * (0.6 * bump(x.abs(), 4.4, 1.8) - bump(x, 0.0, 2.2)) * lopsided_bump(
-        h, p.mouth_height_mm + p.upper_lip_mm + 5.0, 4.0, 5.0
+    corner = -0.7 * bump(across.abs(), 1.05, 0.22) * bump(up, 0.0, 5.0)
+    groove = (
+        p.philtrum_mm
+        * (0.6 * bump(x.abs(), 4.4, 1.8) - bump(x, 0.0, 2.2))
+        * lopsided_bump(h, p.mouth_height_mm + p.upper_lip_mm + 5.0, 4.0, 5.0)
     )
     # The fold runs from beside the nose's wing to outside the mouth's corner.
     t = ((h - p.nose_tip_height_mm) / (p.mouth_height_mm - 8.0 - p.nose_tip_height_mm)).clamp(0.0, 1.25)
-    fold_x = 17.0 + (mouth_half_width(p) + 9.0 - 17.0) * t
-    depth = (0.05 + 0.9 * p.age + 1.4 * p.smile.clamp_min(0.0)) * bump(t, 0.5, 0.36)
+    fold_x = 16.0 + (mouth_half_width(p) + 11.0 - 16.0) * t
+    depth = (0.05 + 0.75 * p.age + 1.3 * p.smile.clamp_min(0.0)) * bump(t, 0.5, 0.36)
     beside = x.abs() - fold_x
-    fold = depth * (0.7 * bump(beside, 7.0, 5.0) - bump(beside, -1.0, 3.4))
+    fold = depth * (0.7 * bump(beside, 8.0, 5.5) - bump(beside, -1.0, 4.2))
     result = torch.zeros(p.count, height.shape[1], angle.shape[2], device=p.device)
     result[:, rows, columns] = lips + corner + groove + fold
     return result
@@ -214,35 +219,34 @@ def _neck(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
     return _ellipse(angle, across, along) + muscle
 
 
-def _ear_frame(p: Numbers, angle: Tensor, height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Place across the ear (-1 at its front) and along it (1 at its top), and distance from its middle (1 = edge)."""
-    turn = (angle.abs() - p.ear_angle_deg * radians(1.0)) / radians(15.5)
-    up = (height - p.ear_height_mm) / p.ear_half_height_mm
-    turn = turn - 0.28 * up  # ears lean back
+def _ears(p: Numbers, angle: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
+    """Height of the ears above the head, millimetres, and what short hair may cover: 0 on an ear, else 1."""
+    rows = slice(82, 184)
+    up = (height[:, rows] - p.ear_height_mm) / p.ear_half_height_mm
+    turn = (angle.abs() - p.ear_angle_deg * radians(1.0)) / radians(15.5) - 0.28 * up  # ears lean back
     narrow = 1.0 - 0.22 * (0.4 - up).clamp(0.0, 1.4)
     distance = torch.sqrt((turn / narrow) ** 2 + up * up + 1e-6)
-    return turn, up, distance
-
-
-def _ears(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
-    turn, up, distance = _ear_frame(p, angle, height)
     cover = step(1.0 - distance, 0.0, 0.22)
     rise = 0.25 + 0.75 * ((turn + 1.0) / 1.9).clamp(0.0, 1.0)
     bowl = bump(turn, -0.1, 0.38) * bump(up, -0.12, 0.4)
     rim = bump(distance, 0.8, 0.13) * step(turn + 0.9 * up.clamp_min(0), -0.45, 0.5)
     inner = bump(distance, 0.52, 0.1) * step(turn, -0.15, 0.5)
-    return p.ear_protrusion_mm * cover * rise + cover * (2.4 * rim + 1.3 * inner - 0.42 * p.ear_protrusion_mm * bowl)
+    ears = torch.zeros(p.count, height.shape[1], angle.shape[2], device=p.device)
+    bare = torch.ones_like(ears)
+    ears[:, rows] = cover * (p.ear_protrusion_mm * (rise - 0.42 * bowl) + 2.4 * rim + 1.3 * inner)
+    bare[:, rows] -= step(1.12 - distance, 0.0, 0.2) * (1.0 - p.long_hair)
+    return ears, bare
 
 
 def hairline(p: Numbers, angle: Tensor) -> Tensor:
     """Height of the lower edge of the scalp hair at each angle, (B, 1, NUM_COLUMNS), millimetres."""
     top = p.hairline_mm - 0.45 * p.fringe_mm
     temple = top - 2.0 + p.recession_mm - 0.35 * p.fringe_mm
-    short = (
+    short: tuple[Tensor | float, ...] = (
         top + p.hairline_peak_mm + 0.4 * p.recession_mm, temple, temple - 9.0, 34.0 + 0.5 * p.recession_mm, 8.0,
         p.side_burn_mm, 18.0, 6.0, -48.0, -78.0,
     )  # fmt: skip
-    long = (
+    long: tuple[Tensor | float, ...] = (
         top + p.hairline_peak_mm, temple, temple - 8.0, 26.0 - 0.2 * p.fringe_mm, -20.0, p.hair_bottom_mm,
         p.hair_bottom_mm, p.hair_bottom_mm, p.hair_bottom_mm, p.hair_bottom_mm,
     )  # fmt: skip
@@ -253,18 +257,11 @@ def hairline(p: Numbers, angle: Tensor) -> Tensor:
     return line + sweep * torch.sin(2.0 * angle) * bump(angle, 0.0, 0.55)
 
 
-def hair_cover(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
+def _hair_cover(p: Numbers, angle: Tensor, above: Tensor) -> Tensor:
     """Cover of scalp hair on the chart, 0 to 1."""
     ragged = 1.3 * torch.sin(angle * 23.0 + 6.0 * p.texture_u) * torch.sin(angle * 9.0 + 11.0 * p.texture_v)
     ragged = ragged + 0.6 * torch.sin(angle * 61.0 + 31.0 * p.texture_v)
-    line = hairline(p, angle)
-    return step(_above_hairline(angle, height, line) - ragged, -2.5, 5.0) * p.hair * _beside_ear(p, angle, height)
-
-
-def _beside_ear(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
-    """0 on an ear that the hair leaves free."""
-    distance = _ear_frame(p, angle, height)[2]
-    return 1.0 - step(1.12 - distance, 0.0, 0.2) * (1.0 - p.long_hair)
+    return step(above - ragged, -2.5, 5.0) * p.hair
 
 
 def _above_hairline(angle: Tensor, height: Tensor, line: Tensor) -> Tensor:
@@ -275,19 +272,20 @@ def _above_hairline(angle: Tensor, height: Tensor, line: Tensor) -> Tensor:
     return (height - line) * torch.rsqrt(1.0 + slope * slope)
 
 
-def _hair_volume(p: Numbers, angle: Tensor, height: Tensor, radius: Tensor, hair: Tensor) -> Tensor:
-    line = hairline(p, angle)
+def _hair_volume(
+    p: Numbers, angle: Tensor, height: Tensor, above: Tensor, radius: Tensor, hair: Tensor, bare: Tensor
+) -> Tensor:
     # Swept-back hair leaves the skin gently, a fringe stands off it.
     swept = (1.0 - p.fringe_mm / 14.0).clamp(0.0, 1.0)
-    run = 12.0 + 24.0 * torch.maximum(swept * bump(angle, 0.0, 0.75), 1.0 - p.long_hair)
-    rise = ((_above_hairline(angle, height, line) + 1.0) / run).clamp(0.0, 1.0)
+    run = 12.0 + 34.0 * torch.maximum(swept * bump(angle, 0.0, 0.75), 0.8 * (1.0 - p.long_hair))
+    rise = ((above + 1.0) / run).clamp(0.0, 1.0)
     full = p.hair_thickness_mm * (1.0 + 0.5 * ((height - 50.0) / 60.0).clamp(0.0, 1.0)) * p.hair
-    full = full * _beside_ear(p, angle, height)
+    full = full * bare
     wave = torch.sin(angle * 21.0 + height * 0.05 + 5.0 * p.texture_u) + torch.sin(angle * 13.0 - height * 0.11)
     parting = -2.5 * bump(angle, p.parting_deg * radians(1.0), 0.05) * step(height, 50.0, 20.0)
     thick = full * rise * (2.0 - rise) + hair * (0.8 * p.hair_wave * wave + parting)
     # Long hair hangs from the sides of the head instead of following the neck.
     curtain = _ellipse(angle, p.head_width_mm + 2.0, torch.where(angle.abs() < radians(90), 70.0, 84.0))
-    hanging = p.long_hair * step(-height, 0.0, 30.0) * step(_above_hairline(angle, height, line), 2.0, 5.0)
+    hanging = p.long_hair * step(-height, 0.0, 30.0) * step(above, 2.0, 5.0)
     base = torch.maximum(radius, radius + (curtain - radius) * hanging)
     return base + thick

@@ -89,7 +89,7 @@ def _through_filters(bands: list[Tensor]) -> Tensor:
     """What the three colour filters pass: each also lets some of its neighbours' light through."""
     red, green, blue = bands
     return torch.stack(
-        (0.86 * red + 0.14 * green, 0.12 * red + 0.76 * green + 0.12 * blue, 0.03 * red + 0.17 * green + 0.80 * blue), 1
+        (0.86 * red + 0.14 * green, 0.12 * red + 0.76 * green + 0.12 * blue, 0.03 * red + 0.20 * green + 0.77 * blue), 1
     )
 
 
@@ -113,8 +113,11 @@ def through_glasses(p: Numbers, radiance: Tensor, worn: Glasses, domain: str) ->
     lens, frame = worn.lens[:, None], worn.frame[:, None]
     reflected = 0.05 * worn.sky[:, None] * (1.0 if domain == "vis" else 0.3)
     tone = p.glasses_tone[:, None]
-    colour = (tone * torch.stack([torch.ones_like(p.clothes_red), 0.6 + 0.4 * p.clothes_red, 0.5 + 0.5 * p.clothes_red], 1)
-              if domain == "vis" else 0.5 * tone + 0.1)[..., 0]
+    colour = (
+        tone * torch.stack([torch.ones_like(p.clothes_red), 0.6 + 0.4 * p.clothes_red, 0.5 + 0.5 * p.clothes_red], 1)
+        if domain == "vis"
+        else 0.5 * tone + 0.1
+    )[..., 0]
     radiance = radiance * (1.0 - 0.12 * lens) + reflected * lens
     return radiance + (0.6 * colour.view(p.count, -1, 1, 1) * worn.relief[:, None] - radiance) * frame
 
@@ -136,16 +139,23 @@ def _highlights(p: Numbers, scene: Scene, paint: Paint, lamp: Lamp) -> tuple[Ten
     length = torch.sqrt(lamp.x**2 + lamp.y**2 + half_z**2)
     hx, hy, hz = lamp.x / length, lamp.y / length, half_z / length
     facing = (nx * hx + ny * hy + nz * hz).clamp(0.0, 1.0)
-    bare = (1.0 - paint.hair) * (1.0 - paint.eye) * (1.0 - paint.clothes) * (1.0 - 0.8 * paint.beard) * (1.0 - paint.mouth)
+    bare = (
+        (1.0 - paint.hair) * (1.0 - paint.eye) * (1.0 - paint.clothes) * (1.0 - 0.8 * paint.beard) * (1.0 - paint.mouth)
+    )
     oil = p.oiliness.clamp(0.05, 1.2)
-    shine = (0.10 * oil * facing**26 + 0.02 * facing**7) * bare * paint.shade * (1.0 + 0.3 * paint.lip)
+    facing2 = facing * facing
+    facing8 = facing2 * facing2 * facing2 * facing2
+    facing24 = facing8 * facing8 * facing8
+    shine = (0.10 * oil * facing24 + 0.02 * facing8) * bare * paint.shade * (1.0 + 0.3 * paint.lip)
     # Strands run down the surface: the highlight is brightest where the half vector stands across them.
     tangent = (hy - ny * facing) * torch.rsqrt((1.0 - ny * ny).clamp_min(0.05))
     across = (1.0 - tangent * tangent).clamp_min(0.0)
-    hair_shine = 0.02 * across**14 * facing * paint.strand.clamp_min(0.0) ** 2 * paint.hair * p.hair
+    across = across * across * across
+    across = across * across
+    hair_shine = 0.02 * across * across * facing * paint.strand.clamp_min(0.0) ** 2 * paint.hair * p.hair
     head_x, head_y, _ = rays.to_head(p, hx, hy, hz)
     glint = bump(paint.cornea_x, 6.5 * head_x, 0.85) * bump(paint.cornea_y, 6.5 * head_y, 0.85) * paint.eye
-    wet = 0.06 * facing**40 * paint.eye
+    wet = 0.06 * facing24 * facing8 * paint.eye
     return shine, hair_shine, 0.8 * glint + wet
 
 
@@ -169,5 +179,7 @@ def _body(p: Numbers, paint: Paint, band: float) -> Tensor:
     result = result + (eye - result) * paint.eye
     result = result * (1.0 - 0.82 * paint.lash)
     result = result + (hair_colour * paint.strand - result) * paint.hair
-    cloth = {600.0: p.clothes_red, 540.0: p.clothes_green, 450.0: p.clothes_blue, 850.0: 0.5 + 0.5 * p.clothes_nir}[band]
+    cloth = {600.0: p.clothes_red, 540.0: p.clothes_green, 450.0: p.clothes_blue, 850.0: 0.5 + 0.5 * p.clothes_nir}[
+        band
+    ]
     return result + (0.04 + 0.55 * cloth * cloth - result) * paint.clothes

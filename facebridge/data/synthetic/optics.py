@@ -25,7 +25,12 @@ OXYGENATION = 0.75
 EPIDERMIS_CM = 0.006
 
 # Molar extinction in 1 / (cm M): oxyhaemoglobin, deoxyhaemoglobin.
-_HAEMOGLOBIN = {450.0: (62816.0, 103292.0), 540.0: (53236.0, 46592.0), 600.0: (3200.0, 14677.2), 850.0: (1058.0, 691.32)}
+_HAEMOGLOBIN = {
+    450.0: (62816.0, 103292.0),
+    540.0: (53236.0, 46592.0),
+    600.0: (3200.0, 14677.2),
+    850.0: (1058.0, 691.32),
+}
 _GRAMS_PER_LITRE = 150.0
 _GRAMS_PER_MOLE = 64500.0
 
@@ -39,12 +44,12 @@ class Pigments(NamedTuple):
 
 def melanin_absorption(wavelength_nm: float) -> float:
     """Absorption of a melanosome, per cm."""
-    return 6.6e11 * wavelength_nm**-3.33
+    return float(6.6e11 * wavelength_nm**-3.33)
 
 
 def pheomelanin_absorption(wavelength_nm: float) -> float:
     """Absorption of red hair's pigment, per cm."""
-    return 2.9e15 * wavelength_nm**-4.75
+    return float(2.9e15 * wavelength_nm**-4.75)
 
 
 def blood_absorption(wavelength_nm: float, oxygenation: float = OXYGENATION) -> float:
@@ -66,7 +71,7 @@ def bloodless_absorption(wavelength_nm: float) -> float:
 
 def reduced_scattering(wavelength_nm: float) -> float:
     """Reduced scattering coefficient of skin, per cm."""
-    return 46.0 * (wavelength_nm / 500.0) ** -1.421
+    return float(46.0 * (wavelength_nm / 500.0) ** -1.421)
 
 
 def deep_layer_reflectance(absorption_over_scattering: Tensor) -> Tensor:
@@ -97,7 +102,9 @@ def hair_reflectance(eumelanin: Tensor, pheomelanin: Tensor, wavelength_nm: floa
 def iris_reflectance(melanin: Tensor, hue: Tensor, wavelength_nm: float) -> Tensor:
     """Diffuse reflectance of the iris: a scattering stroma, bluer when thin, over and among melanin."""
     # A pigment-free stroma scatters the short waves back (Tyndall) and lets the long ones into the dark layer behind.
-    stroma = 0.34 * (wavelength_nm / 450.0) ** -(0.4 + 1.2 * hue) if wavelength_nm < 700.0 else torch.full_like(hue, 0.3)
+    stroma = (
+        0.34 * (wavelength_nm / 450.0) ** -(0.4 + 1.2 * hue) if wavelength_nm < 700.0 else torch.full_like(hue, 0.3)
+    )
     covered = 1.0 - torch.exp(-6.0 * melanin)
     pigment = 0.6 * deep_layer_reflectance(0.05 + 0.0075 * melanin * melanin_absorption(wavelength_nm))
     return stroma * (1.0 - covered) + pigment * covered

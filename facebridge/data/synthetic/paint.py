@@ -38,9 +38,7 @@ class Paint(NamedTuple):
     lower_lip: Tensor
 
 
-def paint(
-    p: Numbers, textures: Textures, angle: Tensor, height: Tensor, distance: Tensor, hair: Tensor
-) -> Paint:
+def paint(p: Numbers, textures: Textures, angle: Tensor, height: Tensor, distance: Tensor, hair: Tensor) -> Paint:
     """Decide the material of every sample.
 
     angle: radians round the head; height, distance from the axis: millimetres; hair: cover of scalp
@@ -49,8 +47,9 @@ def paint(
     eyes = _eyes(p, angle, height)
     mouth = _mouth(p, angle, height)
     coarse, fine = textures.skin(p, angle, height)
-    brow = _brows(p, textures, angle, height)
-    beard, stubble = _beard(p, textures, angle, height, mouth["lips"], mouth["mouth"])
+    hairs = textures.short_hairs(p, angle, height)
+    brow = _brows(p, hairs, angle, height)
+    beard, stubble = _beard(p, hairs, angle, height, mouth["lips"], mouth["mouth"])
     melanin, blood = _pigments(p, angle, height, coarse, fine, mouth["lips"])
     melanin = melanin + 0.16 * stubble * p.hair_eumelanin.clamp(0.05, 1.0)
     shade = eyes["crease"] * (1.0 - 0.02 * fine) * mouth["line"] * _folds(p, angle, height)
@@ -92,7 +91,7 @@ def lids(p: Numbers, x: Tensor) -> tuple[Tensor, Tensor]:
     t = (x / p.eye_half_width_mm).clamp(-1.0, 1.0)
     arch = (1.0 - t * t).clamp_min(0.0)
     opening = 1.0 - p.eye_closure
-    upper = p.upper_lid_mm * arch.pow(0.72) * (1.0 + p.lid_peak * t) * opening
+    upper = p.upper_lid_mm * arch * (1.45 - 0.45 * arch) * (1.0 + p.lid_peak * t) * opening
     upper = upper * (1.0 - 0.12 * p.smile.clamp_min(0) + 0.18 * p.brow_raise - 0.15 * p.frown) - p.lower_lid_mm * (
         0.6 * arch * p.eye_closure
     )
@@ -114,13 +113,22 @@ def _eyes(p: Numbers, angle: Tensor, height: Tensor) -> dict[str, Tensor]:
     pupil = step(p.pupil_mm - from_iris, 0.0, 0.7)
     above = y - upper
     beyond = step(p.eye_half_width_mm + 2.5 - x.abs(), 0.0, 3.0) * near
-    lash = p.lash * lopsided_bump(above, 0.3, 0.8, 0.55 + 0.5 * p.lash) * beyond * (0.75 + 0.25 * (x / 14.0).clamp(-1, 1))
+    lash = (
+        p.lash * lopsided_bump(above, 0.3, 0.8, 0.55 + 0.5 * p.lash) * beyond * (0.75 + 0.25 * (x / 14.0).clamp(-1, 1))
+    )
     lash = lash + 0.35 * p.lash * bump(y, lower - 0.3, 0.5) * beyond
     fold = p.lid_crease_mm + 0.8 * p.brow_raise
     crease = 1.0 - 0.42 * bump(above, fold.clamp_min(1.0), 0.75) * beyond
     inner = 1.0 - 0.35 * bump(x, -p.eye_half_width_mm - 1.0, 2.2) * bump(y, 0.0, 2.0)
     lid_shadow = 1.0 - 0.38 * eye * lopsided_bump(above, 0.0, 2.2, 1.0)
-    under = 1.0 - 0.16 * p.under_eye * lopsided_bump(y, lower - 3.5, 3.0, 2.0) * step(p.eye_half_width_mm - x.abs(), 0, 8.0) * near
+    under = (
+        1.0
+        - 0.16
+        * p.under_eye
+        * lopsided_bump(y, lower - 3.5, 3.0, 2.0)
+        * step(p.eye_half_width_mm - x.abs(), 0, 8.0)
+        * near
+    )
     return {
         "eye": eye,
         "iris": iris,
@@ -148,11 +156,10 @@ def brow_frame(p: Numbers, angle: Tensor, height: Tensor) -> tuple[Tensor, Tenso
     return along, height - middle
 
 
-def _brows(p: Numbers, textures: Textures, angle: Tensor, height: Tensor) -> Tensor:
+def _brows(p: Numbers, hairs: Tensor, angle: Tensor, height: Tensor) -> Tensor:
     along, above = brow_frame(p, angle, height)
     thick = p.brow_thickness_mm * (1.0 - 0.45 * along.clamp(0.0, 1.0)) * (1.0 - 0.2 * (-along).clamp(0.0, 1.0))
     cover = step(thick - above.abs(), 0.1, 2.6) * step(1.0 - along, 0.05, 0.4) * step(along + 1.0, 0.0, 0.45)
-    hairs = textures.brow_hairs(p, angle, height)
     return (cover * p.brow_density * (1.0 + 0.3 * hairs) * (0.9 - 0.12 * along)).clamp(0.0, 1.0)
 
 
@@ -167,10 +174,10 @@ def mouth_frame(p: Numbers, angle: Tensor, height: Tensor) -> tuple[Tensor, Tens
 def lip_edges(p: Numbers, across: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Heights above the closed line of: upper lip's top, its lower edge, lower lip's upper edge, its bottom."""
     bow = p.cupid_bow_mm * (bump(across.abs(), 0.2, 0.13) - 0.9 * bump(across, 0.0, 0.1))
-    top = p.upper_lip_mm * inside.pow(0.8) * (1.0 - 0.18 * p.smile.clamp_min(0)) + bow
-    drop = head.mouth_drop(p) * inside.pow(0.6)
+    top = p.upper_lip_mm * inside * (1.3 - 0.3 * inside) * (1.0 - 0.18 * p.smile.clamp_min(0)) + bow
+    drop = head.mouth_drop(p) * inside * (1.6 - 0.6 * inside)
     gap = 0.12 * drop + 1.8 * p.smile.clamp_min(0) * inside * (head.mouth_drop(p) > 0.5)
-    bottom = -p.lower_lip_mm * inside.pow(0.62) * (1.0 - 0.12 * p.smile.clamp_min(0)) - drop
+    bottom = -p.lower_lip_mm * inside * (1.6 - 0.6 * inside) * (1.0 - 0.12 * p.smile.clamp_min(0)) - drop
     return top, gap, gap - drop - gap * 0.6, bottom
 
 
@@ -185,7 +192,7 @@ def _mouth(p: Numbers, angle: Tensor, height: Tensor) -> dict[str, Tensor]:
     teeth = mouth * step(up - (gap - 6.0), 0.0, 1.5) * step(0.62 - across.abs(), 0.0, 0.3) * step(gap - up, 0.4, 1.0)
     teeth = teeth * (1.0 - 0.12 * (torch.cos(angle * head.MOUTH_RADIUS_MM * 0.74) > 0.93))
     seam = 1.0 - 0.55 * bump(up, 0.5 * (gap + low), 0.85) * step(1.04 - across.abs(), 0.0, 0.1) * (1.0 - opened)
-    corner = 1.0 - 0.3 * bump(across.abs(), 1.03, 0.07) * bump(up, 0.0, 1.6)
+    corner = 1.0 - 0.2 * bump(across.abs(), 1.03, 0.09) * bump(up, 0.0, 1.6)
     below = 1.0 - 0.14 * bump(up, bottom - 2.5, 2.4) * step(0.75 - across.abs(), 0.0, 0.5)
     return {
         "mouth": mouth,
@@ -204,9 +211,13 @@ def _folds(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
     nostril = bump(angle.abs(), 4.5 * degree, 1.75 * degree) * bump(height, base + 1.0, 1.7)
     old = (p.age - 0.35).clamp_min(0.0)
     lines = 0.5 + 0.5 * torch.cos((height + 2.0 * torch.cos(angle * 5.0) + 9.0 * p.texture_u) * 0.75)
-    forehead = lines**4 * bump(height, 42.0, 11.0) * bump(angle, 0.0, 0.34) * (0.35 * old + 0.15 * p.brow_raise.clamp_min(0))
+    forehead = (
+        lines**4 * bump(height, 42.0, 11.0) * bump(angle, 0.0, 0.34) * (0.35 * old + 0.15 * p.brow_raise.clamp_min(0))
+    )
     x, y = eye_frame(p, angle, height)
-    feet = (0.5 + 0.5 * torch.cos((y - 0.25 * x) * 1.5)) ** 3 * bump(x, p.eye_half_width_mm + 7.0, 4.5) * bump(y, 0.0, 7.0)
+    feet = (
+        (0.5 + 0.5 * torch.cos((y - 0.25 * x) * 1.5)) ** 3 * bump(x, p.eye_half_width_mm + 7.0, 4.5) * bump(y, 0.0, 7.0)
+    )
     feet = feet * (0.3 * old + 0.2 * p.smile.clamp_min(0.0) * p.age)
     t = ((height - p.nose_tip_height_mm) / (p.mouth_height_mm - 8.0 - p.nose_tip_height_mm)).clamp(-0.3, 1.3)
     beside = angle.abs() * head.MOUTH_RADIUS_MM - (16.5 + (head.mouth_half_width(p) - 8.0) * t)
@@ -216,7 +227,7 @@ def _folds(p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
 
 
 def _beard(
-    p: Numbers, textures: Textures, angle: Tensor, height: Tensor, lips: Tensor, mouth: Tensor
+    p: Numbers, hairs: Tensor, angle: Tensor, height: Tensor, lips: Tensor, mouth: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Cover of the beard, and of the shaved or stubbly skin where one would grow."""
     side = angle.abs()
@@ -227,7 +238,7 @@ def _beard(
     mouth_top = p.mouth_height_mm + p.upper_lip_mm
     lip_hair = bump(side, 0.0, 0.2) * lopsided_bump(height, mouth_top + 4.0, 3.5, 3.6)
     open_skin = (1.0 - lips) * (1.0 - mouth)
-    grain = 1.0 + 0.25 * textures.brow_hairs(p, angle, height)
+    grain = 1.0 + 0.2 * hairs
     cover = torch.maximum(field * p.beard * step(p.beard, 0.1, 0.3), lip_hair * p.moustache) * open_skin
     stubble = torch.maximum(field, lip_hair) * (p.stubble + 0.5 * p.beard) * open_skin
     return (1.15 * cover * grain).clamp(0.0, 1.0), stubble

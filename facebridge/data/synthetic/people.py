@@ -193,12 +193,13 @@ def _add_hair(numbers: dict[str, float], uniform: dict[str, float]) -> None:
     heavy = (numbers["build"] + 1.0) / 2.0
     age = numbers["age"]
     style = 0.55 * (1.0 - heavy) + 0.45 * uniform["hair_style"]
-    numbers["long_hair"] = float(np.clip((style - 0.42) * 12.0, 0.0, 1.0))
-    numbers["hair_bottom_mm"] = -30.0 - 170.0 * uniform["side_length"]
+    numbers["long_hair"] = float(np.clip((style - 0.53) * 14.0, 0.0, 1.0))
+    numbers["hair_bottom_mm"] = -75.0 - 190.0 * uniform["side_length"]
     bald = heavy > 0.6 and uniform["recession"] + 0.6 * age > 1.15
     numbers["recession_mm"] = 22.0 * max(0.0, uniform["recession"] - 0.4) * heavy * (0.4 + age)
     numbers["hair"] = 0.12 if bald else 1.0
-    numbers["hair_thickness_mm"] += 5.0 * numbers["long_hair"]
+    numbers["hair_thickness_mm"] += 4.0 * numbers["long_hair"]
+    numbers["hairline_mm"] += 4.0 * numbers["long_hair"]
     numbers["fringe_mm"] = 30.0 * max(0.0, uniform["fringe"] - 0.62) / 0.38 * (0.4 + 0.6 * numbers["long_hair"])
     numbers["parting_deg"] = 60.0 * (uniform["parting"] - 0.5)
     bearded = max(0.0, uniform["beard"] - 0.45) / 0.55 if heavy > 0.55 else 0.0
@@ -215,8 +216,6 @@ def _add_hair(numbers: dict[str, float], uniform: dict[str, float]) -> None:
 
 def _add_moles(numbers: dict[str, float], moles: np.ndarray) -> None:
     for index, (angle, height, radius, strength) in enumerate(moles.tolist()):
-        drawn = dict(
-            zip(MOLE, (130.0 * angle - 65.0, 75.0 - 180.0 * height, 0.8 + 1.3 * radius**2, 0.0), strict=True)
-        )
+        drawn = dict(zip(MOLE, (130.0 * angle - 65.0, 75.0 - 180.0 * height, 0.8 + 1.3 * radius**2, 0.0), strict=True))
         drawn["mole_strength"] = max(0.0, strength - 0.35) * 0.28
         numbers.update({f"{name}_{index}": value for name, value in drawn.items()})

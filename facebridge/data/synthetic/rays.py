@@ -1,6 +1,7 @@
 """Camera rays against the chart: which point of the head each sample of the picture sees."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,8 @@ class Surface(NamedTuple):
 
     def take(self, index: Tensor) -> "Surface":
         """The surfaces of some of the pictures."""
-        rays = Rays(*(tuple(part[index] for part in points) for points in self.rays))
+        (start_x, start_y, start_z), (along_x, along_y, along_z) = self.rays
+        rays = Rays((start_x[index], start_y[index], start_z[index]), (along_x[index], along_y[index], along_z[index]))
         return Surface(self.cover[index], self.x[index], self.y[index], self.z[index], self.depth[index], rays)
 
 
@@ -87,15 +89,26 @@ class Rays(NamedTuple):
         return x, y, z
 
 
+class _Crossing(NamedTuple):
+    """Where rays enter the head: the last depth in the open and the first inside, with their excess; (B, F, F) each."""
+
+    hit: Tensor
+    out_depth: Tensor
+    out_excess: Tensor
+    in_depth: Tensor
+    in_excess: Tensor
+    least_depth: Tensor  # where a ray in the open comes closest
+    least_excess: Tensor
+
+
 def cast(p: Numbers, squared_radius: Tensor, samples: int) -> Surface:
     """Find the nearest surface point of each of samples x samples rays.
 
-    squared_radius: (B, 1, NUM_ROWS, NUM_COLUMNS). A coarse march brackets the depth, a fine one and two secant steps
-    find it.
+    squared_radius: (B, 1, NUM_ROWS, NUM_COLUMNS). A coarse march brackets the depth, a fine one and secant steps find
+    it.
     """
     near, far = _brackets(p, squared_radius)
-    scale = samples / _COARSE
-    index = ((torch.arange(samples, device=p.device) + 0.5) / scale).long()
+    index = ((torch.arange(samples, device=p.device) + 0.5) * (_COARSE / samples)).long()
     near, far = near[:, index][:, :, index], far[:, index][:, :, index]
     rays = _rays(p, samples)
 
@@ -103,24 +116,39 @@ def cast(p: Numbers, squared_radius: Tensor, samples: int) -> Surface:
         x, y, z = rays.at(depth)
         return x * x + z * z - chart.sample(squared_radius, chart.positions(x, y, z))[:, 0]
 
+    crossing = _march(excess, near, far)
+    # A ray that misses shows the surface it passes closest to, as far as it reaches into the sample.
+    depth = torch.where(crossing.hit, _refine(excess, crossing), crossing.least_depth)
+    x, y, z = rays.at(depth)
+    gap_mm = 0.5 * crossing.least_excess * torch.rsqrt(x * x + z * z + 1.0)
+    cover = (1.0 - gap_mm * (samples / p.picture_mm)).clamp(0.0, 1.0)
+    cover = torch.where(crossing.hit, torch.ones_like(cover), cover) * (near > FAR_MM)
+    return Surface(cover, x, y, z, depth, rays)
+
+
+def _march(excess: Callable[[Tensor], Tensor], near: Tensor, far: Tensor) -> _Crossing:
+    """Step from near to far and note where the excess of squared distance over squared radius turns negative."""
     stride = (near - far) / _FINE_STEPS
-    out_depth, in_depth = near, far
+    out_depth, in_depth, least_depth = near, far, near
     out_excess, in_excess = torch.ones_like(near), -torch.ones_like(near)
-    least_depth, least_excess = near, torch.full_like(near, 1e6)
+    least_excess = torch.full_like(near, 1e6)
     hit = torch.zeros_like(near, dtype=torch.bool)
     for i in range(_FINE_STEPS + 1):
         depth = near - i * stride
         value = excess(depth)
         within = value < 0
-        first = within & ~hit
-        in_depth = torch.where(first, depth, in_depth)
-        in_excess = torch.where(first, value, in_excess)
-        open_air = ~(within | hit)
-        out_depth = torch.where(open_air, depth, out_depth)
-        out_excess = torch.where(open_air, value, out_excess)
+        first, open_air = within & ~hit, ~(within | hit)
+        in_depth, in_excess = torch.where(first, depth, in_depth), torch.where(first, value, in_excess)
+        out_depth, out_excess = torch.where(open_air, depth, out_depth), torch.where(open_air, value, out_excess)
         closer = open_air & (value < least_excess)
         least_depth, least_excess = torch.where(closer, depth, least_depth), torch.where(closer, value, least_excess)
         hit = hit | within
+    return _Crossing(hit, out_depth, out_excess, in_depth, in_excess, least_depth, least_excess)
+
+
+def _refine(excess: Callable[[Tensor], Tensor], crossing: _Crossing) -> Tensor:
+    """Depth of the surface between the bracket's ends, by two guarded secant steps and a last interpolation."""
+    _, out_depth, out_excess, in_depth, in_excess, _, _ = crossing
     for _ in range(2):
         share = (out_excess / (out_excess - in_excess)).clamp(0.08, 0.92)
         depth = out_depth + (in_depth - out_depth) * share
@@ -129,13 +157,7 @@ def cast(p: Numbers, squared_radius: Tensor, samples: int) -> Surface:
         in_depth, in_excess = torch.where(within, depth, in_depth), torch.where(within, value, in_excess)
         out_depth, out_excess = torch.where(within, out_depth, depth), torch.where(within, out_excess, value)
     share = (out_excess / (out_excess - in_excess)).clamp(0.0, 1.0)
-    # A ray that misses shows the surface it passes closest to, as far as it reaches into the sample.
-    depth = torch.where(hit, out_depth + (in_depth - out_depth) * share, least_depth)
-    x, y, z = rays.at(depth)
-    gap_mm = 0.5 * least_excess * torch.rsqrt(x * x + z * z + 1.0)
-    cover = (1.0 - gap_mm * (samples / p.picture_mm)).clamp(0.0, 1.0)
-    cover = torch.where(hit, torch.ones_like(cover), cover) * (near > FAR_MM)
-    return Surface(cover, x, y, z, depth, rays)
+    return out_depth + (in_depth - out_depth) * share
 
 
 def _rays(p: Numbers, samples: int) -> Rays:

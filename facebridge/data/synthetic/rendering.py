@@ -1,6 +1,7 @@
 """Pictures of drawn people, with everything that is known of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ DOMAINS = ("vis", "nir")
 # Pictures drawn together: few enough to stay in a processor's cache, many enough to fill a GPU.
 _TOGETHER = {"cpu": 4}
 _TOGETHER_ELSEWHERE = 64
+
+_Rows = list[dict[str, float]]  # every number of each picture of a group
+_Drawn = tuple[dict[str, Tensor], dict[str, Tensor]]  # pictures by domain, truth by name
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,13 @@ def render(
     device = torch.device(device)
     people = {identity: identity_parameters(seed, identity).numbers for identity in set(identities)}
     taken = [shot_parameters(seed, i, s, yaw_range) for i, s in zip(identities, shots, strict=True)]
-    with torch.inference_mode():
-        faces, known = _draw_all(people, taken, size, domains, truth, device)
-        front = _draw_all(people, [t.frontal() for t in taken], size, domains, False, device)[0] if frontal else {}
-        small = {
-            (domain, *to): torch.nn.functional.interpolate(face, size=to, mode="area")
-            for domain, face in faces.items()
-            for to in low_res
-        }
-    faces, front, known = _plain(faces), _plain(front), _plain(known)
+    faces, known = _draw_all(people, taken, size, domains, truth, device)
+    front = _draw_all(people, [t.frontal() for t in taken], size, domains, False, device)[0] if frontal else {}
+    small = {
+        (domain, *to): torch.nn.functional.interpolate(face, size=to, mode="area")
+        for domain, face in faces.items()
+        for to in low_res
+    }
 
     def column(name: str) -> Tensor:
         return torch.tensor([t.numbers[name] for t in taken], dtype=torch.float32, device=device)
@@ -92,7 +94,7 @@ def render(
     return Shots(
         faces=faces,
         frontal=front,
-        low_res=_plain(small),
+        low_res=small,
         landmarks68=known["landmarks68"],
         visible68=known["visible68"],
         landmarks5=known["landmarks5"],
@@ -106,11 +108,6 @@ def render(
         roll_deg=column("roll_deg"),
         expression=torch.stack([column(name) for name in EXPRESSIONS], dim=1),
     )
-
-
-def _plain(tensors: dict) -> dict:
-    """Inference tensors cannot enter autograd; their copies can."""
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _check(identities: Sequence[int], shots: Sequence[int], size: int, domains: Sequence[str]) -> None:
@@ -130,27 +127,39 @@ def _draw_all(
     domains: Sequence[str],
     with_truth: bool,
     device: torch.device,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    textures = Textures(device)
+) -> _Drawn:
     together = _TOGETHER.get(device.type, _TOGETHER_ELSEWHERE)
-    faces: dict[str, list[Tensor]] = {domain: [] for domain in domains}
-    known: dict[str, list[Tensor]] = {}
+    groups = []
     for start in range(0, len(taken), together):
-        rows = []
-        for shot in taken[start : start + together]:
-            numbers = people[shot.identity] | shot.numbers
-            rows.append(numbers | rays.view_numbers(numbers))
-        drawn, facts = _draw(Numbers(rows, device), textures, size, domains, with_truth)
-        for domain in domains:
-            faces[domain].append(drawn[domain])
-        for name, fact in facts.items():
-            known.setdefault(name, []).append(fact)
-    return {d: torch.cat(parts) for d, parts in faces.items()}, {n: torch.cat(parts) for n, parts in known.items()}
+        rows = [people[shot.identity] | shot.numbers for shot in taken[start : start + together]]
+        groups.append([numbers | rays.view_numbers(numbers) for numbers in rows])
+
+    def draw(rows: _Rows) -> _Drawn:
+        with torch.no_grad():
+            return _draw(Numbers(rows, device), Textures(device), size, domains, with_truth)
+
+    drawn = _side_by_side(draw, groups) if device.type == "cpu" else [draw(rows) for rows in groups]
+    faces = {domain: torch.cat([pictures[domain] for pictures, _ in drawn]) for domain in domains}
+    known = {name: torch.cat([facts[name] for _, facts in drawn]) for name in drawn[0][1]}
+    return faces, known
 
 
-def _draw(
-    p: Numbers, textures: Textures, size: int, domains: Sequence[str], with_truth: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _side_by_side(draw: Callable[[_Rows], _Drawn], groups: list[_Rows]) -> list[_Drawn]:
+    """Draw groups in as many threads as torch may use, each operation in one thread.
+
+    The operations are too small to be split: sharing them out costs more than it gains on a busy machine.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [draw(group) for group in groups]
+    try:
+        with ThreadPoolExecutor(min(threads, len(groups)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(draw, groups))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _draw(p: Numbers, textures: Textures, size: int, domains: Sequence[str], with_truth: bool) -> _Drawn:
     """One batch: geometry once, then each domain's light and camera over it."""
     shape = head.build(p)
     squared = (shape.radius * shape.radius)[:, None]

@@ -66,7 +66,9 @@ def shot_parameters(seed: int, identity: int, shot: int, yaw_range: tuple[float,
     return Shot(seed, identity, shot, numbers)
 
 
-def _pose(normal: dict[str, float], uniform: dict[str, float], yaw_range: tuple[float, float] | None) -> dict[str, float]:
+def _pose(
+    normal: dict[str, float], uniform: dict[str, float], yaw_range: tuple[float, float] | None
+) -> dict[str, float]:
     if yaw_range is None:
         yaw_deg = _YAW_SPREAD_DEG * normal["yaw"]
     else:
@@ -122,7 +124,7 @@ def _camera(normal: dict[str, float], uniform: dict[str, float]) -> dict[str, fl
         "blur": 0.35 + 0.55 * uniform["blur"] ** 2,
         "nir_blur": 0.4 + 0.6 * uniform["nir_blur"] ** 2,
         "noise": 0.004 + 0.018 * uniform["noise"] ** 2,
-        "nir_noise": 0.006 + 0.022 * uniform["nir_noise"] ** 2,
+        "nir_noise": 0.005 + 0.017 * uniform["nir_noise"] ** 2,
         "hair_lift": uniform["hair_lift"],
         **{
             name: uniform[name]

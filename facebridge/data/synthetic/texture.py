@@ -27,13 +27,15 @@ class Textures:
     def strands(self, p: Numbers, angle: Tensor, height: Tensor, distance: Tensor) -> Tensor:
         """Brightness of hair about 1: streaks along the height."""
         wave = p.hair_wave * 0.02 * torch.sin(height * 0.12 + angle * 3.0)
-        streak = self._lookup(self._hairs, angle * 0.55 + distance / 130.0 + wave + p.texture_u, height / 260.0 + p.texture_v)[:, 0]
+        streak = self._lookup(
+            self._hairs, angle * 0.55 + distance / 130.0 + wave + p.texture_u, height / 260.0 + p.texture_v
+        )[:, 0]
         return 1.0 + 0.26 * streak
 
-    def brow_hairs(self, p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
+    def short_hairs(self, p: Numbers, angle: Tensor, height: Tensor) -> Tensor:
         """Short slanted hairs, about mean 0 and spread 1."""
-        u = angle.abs() * 1.3 - height / 90.0 + p.texture_v
-        return self._lookup(self._hairs, u, height / 160.0 + p.texture_u)[:, 0]
+        u = angle.abs() * 0.8 - height / 140.0 + p.texture_v
+        return self._lookup(self._hairs, u, height / 190.0 + p.texture_u)[:, 0]
 
     def clouds(self, u: Tensor, v: Tensor) -> Tensor:
         """Smooth noise at tile coordinates, about mean 0 and spread 1."""
