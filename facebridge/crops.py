@@ -17,7 +17,11 @@ from torch.nn import functional
 
 Convention = Literal["umeyama", "cp2tform"]
 Interpolation = Literal["cubic", "linear"]
+Outside = Literal["black", "mirror"]
+"""What a crop shows beyond the picture; training faces that fill their pictures are better mirrored: a generator that
+saw black bands in training paints them onto faces that have none."""
 _CV2_FLAGS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
+_CV2_BORDERS = {"black": cv2.BORDER_CONSTANT, "mirror": cv2.BORDER_REFLECT_101}
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,22 @@ def align(
     crop: Crop,
     convention: Convention = "umeyama",
     interpolation: Interpolation = "cubic",
+    outside: Outside = "black",
 ) -> NDArray[np.uint8]:
     """Cut the face out of a picture so that its five points lie where the crop wants them.
 
     picture: (H, W, 3) uint8 RGB. points: (5, 2) pixels of the picture. Returns (crop.height, crop.width, 3) uint8
-    RGB, black where the crop reaches beyond the picture.
+    RGB; `outside` says what it shows where it reaches beyond the picture.
     ValueError: if the points cannot be fitted (see `similarity`) or an option is unknown.
     """
-    if interpolation not in _CV2_FLAGS:
-        raise ValueError(f"interpolation is {interpolation!r}; expected one of {', '.join(_CV2_FLAGS)}")
+    for name, value, known in (("interpolation", interpolation, _CV2_FLAGS), ("outside", outside, _CV2_BORDERS)):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     matrix = similarity(points, crop.points, convention)
     if matrix.shape != (2, 3):
         raise ValueError(f"align takes the (5, 2) points of one face, got shape {np.shape(points)}")
-    face = cv2.warpAffine(picture, matrix, (crop.width, crop.height), flags=_CV2_FLAGS[interpolation])
+    size, flags, border = (crop.width, crop.height), _CV2_FLAGS[interpolation], _CV2_BORDERS[outside]
+    face = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border)
     return np.asarray(face, dtype=np.uint8)
 
 

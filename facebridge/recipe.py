@@ -48,6 +48,8 @@ class FaceListData(Frozen):
     """Only rows of this domain; absent: all."""
     convention: Literal["umeyama", "cp2tform"] = "umeyama"
     """How five points become a similarity."""
+    outside: Literal["black", "mirror"] = "black"
+    """What a crop shows beyond its picture."""
 
 
 class RecogniserSettings(Frozen):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facebridge import crops, images
-from facebridge.crops import Convention, Crop
+from facebridge.crops import Convention, Crop, Outside
 from facebridge.data import face_list as face_lists
 from facebridge.data.face_list import FaceList
 from facebridge.images import BadPicture
@@ -135,8 +135,11 @@ class ListedFaces:
     Rows with landmarks are aligned by them; a row without them must be a picture of the crop's own size.
     """
 
-    def __init__(self, rows: FaceList, crop: Crop, convention: Convention = "umeyama") -> None:
+    def __init__(
+        self, rows: FaceList, crop: Crop, convention: Convention = "umeyama", outside: Outside = "black"
+    ) -> None:
         self.rows = rows
+        self.outside = outside
         self.crop = crop
         self.convention = convention
         numbers = {name: number for number, name in enumerate(sorted(set(rows.column("identity"))))}
@@ -150,10 +153,16 @@ class ListedFaces:
 
     def picture(self, index: int) -> np.ndarray:
         row = self.rows[index]
-        return aligned(self.rows.picture_path(index), row.landmarks, self.crop, self.convention)
+        return aligned(self.rows.picture_path(index), row.landmarks, self.crop, self.convention, self.outside)
 
 
-def aligned(path: Path, landmarks: np.ndarray | None, crop: Crop, convention: Convention = "umeyama") -> np.ndarray:
+def aligned(
+    path: Path,
+    landmarks: np.ndarray | None,
+    crop: Crop,
+    convention: Convention = "umeyama",
+    outside: Outside = "black",
+) -> np.ndarray:
     """One picture, aligned: uint8 RGB (crop.height, crop.width, 3).
 
     Raises:
@@ -162,7 +171,7 @@ def aligned(path: Path, landmarks: np.ndarray | None, crop: Crop, convention: Co
     picture = images.read(path)
     if landmarks is not None and np.isfinite(landmarks).all():
         points = crops.five_points(landmarks) if len(landmarks) == 68 else landmarks
-        return crops.align(picture, points, crop, convention=convention)
+        return crops.align(picture, points, crop, convention, outside=outside)
     if picture.shape[:2] == (crop.height, crop.width):
         return picture
     size = f"{picture.shape[0]}x{picture.shape[1]}"
@@ -228,4 +237,4 @@ def faces_of(recipe: Recipe) -> Faces:
     chosen = rows.where(**wanted) if wanted else rows
     if not len(chosen):
         raise ValueError(f"{data.list}: none of its {len(rows)} rows has {wanted}")
-    return ListedFaces(chosen, crop, data.convention)
+    return ListedFaces(chosen, crop, data.convention, data.outside)

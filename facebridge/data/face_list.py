@@ -172,6 +172,22 @@ def read(
     return FaceList(own_folder if root is None else Path(root), table.columns, table.landmarks)
 
 
+def joined(first: FaceList, second: FaceList) -> FaceList:
+    """The rows of both lists, which must have the same root, columns and landmarks.
+
+    ValueError: if they have not.
+    """
+    if first.root != second.root or set(first.column_names) != set(second.column_names):
+        raise ValueError(f"only lists of one folder with the same columns can be joined, not {first!r} and {second!r}")
+    if (first.landmarks is None) != (second.landmarks is None):
+        raise ValueError("a list with landmarks cannot be joined with one without")
+    columns = {name: np.concatenate([first.column(name), second.column(name)]) for name in first.column_names}
+    landmarks = None
+    if first.landmarks is not None and second.landmarks is not None:
+        landmarks = np.concatenate([first.landmarks, second.landmarks])
+    return FaceList(first.root, columns, landmarks)
+
+
 def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float32]]:
     """Landmarks by path from a CSV or Parquet file that need not hold more: path -> (5 or 68, 2) pixels.
 

@@ -1,0 +1,122 @@
+"""Train the recognisers that are shipped: thin MobileFaceNets with ArcFace, on drawn people only.
+
+    python scripts/train_embedded_recognisers.py judge
+    python scripts/train_embedded_recognisers.py guide
+
+The guide is what the demo trains through, the judge is what measures; they share no person, no seed and no shape.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from facebridge import allocator, crops, recognisers, runs, weights
+from facebridge.data.batches import Ahead, Batches, DrawnFaces
+from facebridge.progress import Progress
+from facebridge.recipe import SyntheticData
+from facebridge.recognisers.mobile_facenet import ArcFaceHead
+from facebridge.streamline import channels_last
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One shipped recogniser."""
+
+    crop: str
+    sizes: dict[str, float]
+    seed: int
+    first_identity: int
+
+
+PLANS = {
+    "judge": Plan("arcface", {"height": 112, "width": 112, "width_multiplier": 0.5}, seed=11, first_identity=100_000),
+    "guide": Plan("sphereface", {"height": 112, "width": 96, "width_multiplier": 0.5}, seed=12, first_identity=200_000),
+}
+IDENTITIES, SHOTS = 600, 20
+BATCH_SIZE, EPOCHS = 64, 9
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 0.1, 5e-4, 100
+SCALE, MARGIN = 32.0, 0.3
+
+
+def main() -> None:
+    """Train one recogniser and write it to facebridge/recognisers/shipped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", choices=PLANS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--out", type=Path, default=recognisers.SHIPPED)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    allocator.keep_memory()
+    plan = PLANS[arguments.which]
+    started = time.perf_counter()
+    network, log = train(plan, arguments.epochs)
+    name = f"embedded_{arguments.which}"
+    recognisers.write(
+        arguments.out / f"{name}.safetensors",
+        "mobile_facenet",
+        network.state_dict(),
+        crop=plan.crop,
+        half=True,
+        **plan.sizes,
+    )
+    log |= {"seconds": round(time.perf_counter() - started), "threads": arguments.threads, **runs.provenance()}
+    (arguments.out / f"{name}.json").write_text(json.dumps(log, indent=1) + "\n")
+
+
+def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
+    """A network trained from its seed, and what was logged."""
+    people = SyntheticData(
+        kind="synthetic", seed=plan.seed, first_identity=plan.first_identity, identities=IDENTITIES, shots=SHOTS
+    )
+    faces = DrawnFaces(people, crops.crop(plan.crop))
+    batches = Batches(faces, BATCH_SIZE, plan.seed)
+    torch.manual_seed(plan.seed)
+    network = channels_last(weights.network("mobile_facenet", **plan.sizes)).train()
+    head = ArcFaceHead(128, IDENTITIES, SCALE, MARGIN)
+    parameters = [*network.parameters(), *head.parameters()]
+    optimiser = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY, nesterov=True)
+    steps = epochs * len(faces) // BATCH_SIZE
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+    losses = []
+    with Progress("training", steps) as bar:
+        for step, batch in Ahead(batches, 0, steps):
+            with torch.autocast("cpu", torch.bfloat16):
+                embeddings = network(batch["target"] * (255 / 128) - 127.5 / 128)
+            loss = functional.cross_entropy(
+                head(embeddings.float(), batch["target_identity"]), batch["target_identity"]
+            )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+            bar.step(step + 1, {"loss": losses[-1]})
+    last = losses[-50:]
+    return network.eval(), {
+        "identities": IDENTITIES,
+        "shots": SHOTS,
+        "steps": steps,
+        "batch_size": BATCH_SIZE,
+        "seed": plan.seed,
+        "first_identity": plan.first_identity,
+        "mean_loss_of_last_50_steps": sum(last) / len(last),
+    }
+
+
+def _rate(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if step < WARM_UP_STEPS:
+        return (step + 1) / WARM_UP_STEPS
+    return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1)))
+
+
+if __name__ == "__main__":
+    main()
