@@ -86,7 +86,7 @@ class Recipe(Frozen):
 
     method: str
     """One of `facebridge.methods.names()`."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides the first weights, the order of the data and every draw in training."""
     crop: str = "sphereface"
     """How the faces are aligned: one of `facebridge.crops.names()`."""

@@ -1,7 +1,7 @@
 """A run folder: what training leaves, written so that a crash never leaves half of it.
 
 RUN/recipe.toml       the resolved recipe
-    run.json          versions, commit, seed, machine, command
+    run.jsonl         one line a start (versions, commit, machine, command), bad picture or other event
     log.jsonl         one line a logged step
     previews/         sheets of sample faces
     checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, place
@@ -73,23 +73,26 @@ class Run:
 
     def log(self) -> list[dict[str, Any]]:
         """The logged steps."""
-        path = self.folder / "log.jsonl"
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+        return lines(self.folder / "log.jsonl")
 
     def bad_pictures(self) -> list[dict[str, str]]:
-        """Pictures that training could not use: path and cause."""
-        path = self.folder / "run.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        return [line for line in map(json.loads, lines) if line["event"] == "bad picture"]
+        """Pictures that training could not use: path and cause, each picture once however often it was resumed."""
+        found = {line["path"]: line for line in lines(self.folder / "run.jsonl") if line["event"] == "bad picture"}
+        return list(found.values())
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint: tensors first, then the state file that makes it count; old ones go afterwards."""
+        """Write a checkpoint: tensors first, then the state file that makes it count.
+
+        Afterwards older ones go, and later ones too: those were damaged, or this one would not have been made.
+        """
         stem = self.folder / "checkpoints" / f"step-{checkpoint.step:08d}"
         data = save(checkpoint.tensors)
-        state = {**checkpoint.state, "step": checkpoint.step, "sha256": hashlib.sha256(data).hexdigest()}
+        state = {**checkpoint.state, "step": checkpoint.step}
+        state["sha256"] = _digest(data, state)
         write_bytes(stem.with_suffix(".safetensors"), data)
         write_bytes(stem.with_suffix(".json"), json.dumps(state, indent=1).encode())
-        for step in self.steps()[:-CHECKPOINTS_KEPT]:
+        kept = [step for step in self.steps() if step <= checkpoint.step][-CHECKPOINTS_KEPT:]
+        for step in set(self.steps()) - set(kept):
             for suffix in (".json", ".safetensors"):
                 (self.folder / "checkpoints" / f"step-{step:08d}{suffix}").unlink(missing_ok=True)
 
@@ -105,11 +108,9 @@ class Run:
             ValueError: if there are checkpoints and all of them are damaged.
         """
         for step in reversed(self.steps()):
-            stem = self.folder / "checkpoints" / f"step-{step:08d}"
-            state = json.loads(stem.with_suffix(".json").read_text("utf-8"))
-            path = stem.with_suffix(".safetensors")
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == state["sha256"]:
-                return Checkpoint(step, weights.read(path), state)
+            found = _whole(self.folder / "checkpoints" / f"step-{step:08d}", step)
+            if found is not None:
+                return found
         if self.steps():
             raise ValueError(
                 f"every checkpoint in {self.folder / 'checkpoints'} is damaged: start again in a new folder"
@@ -127,14 +128,38 @@ def create(folder: Path, resolved: Recipe) -> Run:
     if (folder / "recipe.toml").is_file():
         if (folder / "recipe.toml").read_text("utf-8") != text:
             raise ValueError(f"{folder} holds a run of another recipe: choose another folder, or remove that one")
-    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+    elif folder.is_dir() and any(not _first_trace(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run: choose another folder")
-    for part in ("checkpoints", "previews"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for left in folder.rglob("*.part"):
-        left.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "recipe.toml", text.encode())
+    for part in ("checkpoints", "previews"):
+        (folder / part).mkdir(exist_ok=True)
+    for left in (*folder.rglob("*.part"), *folder.glob("checkpoints/*.safetensors")):
+        if left.suffix == ".part" or not left.with_suffix(".json").is_file():
+            left.unlink()
     return Run(folder)
+
+
+def _first_trace(path: Path) -> bool:
+    """Whether a file is what a process leaves that is killed before the recipe is written."""
+    return path.name == LOCK or re.fullmatch(r"recipe\.toml\.\d+\.part", path.name) is not None
+
+
+def _whole(stem: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of two files, or None where a bit of them has changed."""
+    tensors = stem.with_suffix(".safetensors")
+    try:
+        state = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+        data = tensors.read_bytes()
+    except (ValueError, FileNotFoundError):
+        return None
+    if not isinstance(state, dict) or state.pop("sha256", None) != _digest(data, state):
+        return None
+    return Checkpoint(step, weights.read(tensors), state)
+
+
+def _digest(data: bytes, state: dict[str, Any]) -> str:
+    return hashlib.sha256(data + json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def load(run: str | Path) -> Method[Any]:
@@ -191,11 +216,26 @@ def locked(folder: Path) -> Iterator[None]:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary name, flushed, then renamed."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def add_line(path: Path, line: dict[str, Any]) -> None:
+    """Add one line to a .jsonl file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file, none if there is no file; a last line that a crash has torn is left out."""
+    texts = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(text) for text in texts if text.endswith("\n")]
 
 
 def provenance() -> dict[str, Any]:

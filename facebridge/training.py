@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from facebridge.method import Batch, Method
 from facebridge.progress import Progress
 from facebridge.recipe import Recipe
 from facebridge.runs import Checkpoint, Run
-from facebridge.stopping import Stopped, stop_signals
+from facebridge.stopping import Stopped, pass_on_stop_signals, stop_signals
 from facebridge.streamline import streamline
 
 PREVIEW_FACES = 6
@@ -27,7 +28,7 @@ PREVIEW_FACES = 6
 
 
 class Diverged(ValueError):
-    """A loss is no longer finite."""
+    """A loss or a network is no longer finite."""
 
 
 def train(
@@ -53,25 +54,51 @@ def train(
 
     Raises:
         ValueError: if the recipe, the folder or the data do not fit; the message says what to do.
-        Diverged: if a loss is not finite; names the step and the loss.
+        Diverged: if a loss or a network is not finite; names the step and the loss or the tensor.
         Stopped: after SIGTERM or Ctrl-C, once the checkpoint is written.
     """
-    if not resume and (folder / "checkpoints").is_dir() and Run(folder).steps():
-        raise ValueError(f"{folder} holds a run already: add --resume to go on, or choose another folder")
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     strategy = "ddp" if launched else "ddp_spawn" if processes > 1 else "auto"
     devices: Any = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else processes
-    fabric = Fabric(accelerator=device, devices=devices, strategy=strategy, precision=recipe.training.precision)
-    with runs.locked(folder):
-        run = runs.create(folder, recipe)
-        fabric.launch(partial(_train, run=run, faces=faces, progress=progress))
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1)) if launched else 1
+    fabric = Fabric(
+        accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=recipe.training.precision
+    )
+    owner = not launched or os.environ["RANK"] == "0"
+    with runs.locked(folder) if owner else nullcontext():
+        run = _opened(folder, recipe, resume) if owner else Run(folder)
+        if strategy == "ddp_spawn":
+            with pass_on_stop_signals():
+                ended = fabric.launch(partial(_train_spawned, recipe=recipe, run=run, faces=faces, progress=progress))
+            if ended is not None:
+                raise ended
+        else:
+            fabric.launch(partial(_train, recipe=recipe, run=run, faces=faces, progress=progress))
     return run
 
 
-def _train(fabric: Fabric, run: Run, faces: Faces | None, progress: bool) -> None:
-    recipe = run.recipe
+def _opened(folder: Path, recipe: Recipe, resume: bool) -> Run:
+    if not resume and (Run(folder).steps() or Run(folder).weights.is_file()):
+        raise ValueError(f"{folder} holds a run already: add --resume to go on, or choose another folder")
+    return runs.create(folder, recipe)
+
+
+def _train_spawned(
+    fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progress: bool
+) -> Stopped | ValueError | None:
+    """In a spawned process: how it ended, for the parent to raise, which would see only a traceback's text."""
+    try:
+        _train(fabric, recipe, run, faces, progress)
+    except (Stopped, Diverged) as ended:
+        return ended
+    except ValueError as error:
+        return ValueError(str(error))
+    return None
+
+
+def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progress: bool) -> None:
     allocator.keep_memory()
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
@@ -92,7 +119,7 @@ def _train(fabric: Fabric, run: Run, faces: Faces | None, progress: bool) -> Non
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))
         object.__setattr__(method, "backward", fabric.backward)
-        _loop(fabric, method, batches, run, journal, step, progress)
+        _loop(fabric, method, batches, recipe, run, journal, step, progress)
         for name, network in raw.items():
             setattr(method, name, network)
         if fabric.is_global_zero:
@@ -100,29 +127,39 @@ def _train(fabric: Fabric, run: Run, faces: Faces | None, progress: bool) -> Non
 
 
 def _loop(
-    fabric: Fabric, method: Method[Any], batches: Batches, run: Run, journal: "Journal", start: int, progress: bool
+    fabric: Fabric,
+    method: Method[Any],
+    batches: Batches,
+    recipe: Recipe,
+    run: Run,
+    journal: "Journal",
+    start: int,
+    progress: bool,
 ) -> None:
-    settings = run.recipe.training
+    settings = recipe.training
     preview = _on_device(batches(0), fabric)
     preview = {name: value[:PREVIEW_FACES] if value.ndim else value for name, value in preview.items()}
     show = progress and fabric.is_global_zero
     with stop_signals() as stop, Progress("training", settings.steps, start, show) as bar:
         for step, batch in Ahead(batches, start, settings.steps):
-            torch.manual_seed(_mixed(run.recipe.seed, step, fabric.global_rank))
-            batch["shared_seed"] = torch.tensor(_mixed(run.recipe.seed, step, -1))
+            torch.manual_seed(_mixed(recipe.seed, step, fabric.global_rank))
+            batch["shared_seed"] = torch.tensor(_mixed(recipe.seed, step, -1))
             with fabric.autocast():
                 losses = method.training_step(_on_device(batch, fabric))
-            found = _finite(losses, step + 1)
+            found = _finite(_mean(fabric, losses), step + 1)
             done = step + 1
             bar.step(done, found)
-            if done % settings.log_every_steps == 0 or done == settings.steps:
+            last = done == settings.steps
+            if done % settings.log_every_steps == 0 or last:
                 journal.losses(done, found)
             asked = _any(fabric, stop.is_set())
-            if (done % settings.checkpoint_every_steps == 0 or asked) and fabric.is_global_zero:
-                run.save(_checkpoint(method, done))
-            if (done % settings.preview_every_steps == 0 or done == settings.steps) and fabric.is_global_zero:
+            if done % settings.preview_every_steps == 0 or last:
                 _preview(fabric, method, preview, run.folder / "previews" / f"step-{done:08d}.png")
-            if asked and done < settings.steps:
+            if done % settings.checkpoint_every_steps == 0 or last or asked:
+                checkpoint = _checkpoint(method, done)
+                if fabric.is_global_zero:
+                    run.save(checkpoint)
+            if asked and not last:
                 raise Stopped(f"stopped after step {done} with a checkpoint: go on with --resume")
 
 
@@ -131,6 +168,7 @@ def build(recipe: Recipe) -> Method[Any]:
     crop = crops.crop(recipe.crop)
     wanted = recipe.recogniser
     recogniser = None
+    torch.manual_seed(recipe.seed)
     if wanted is not None:
         recogniser = recognisers.load(wanted.name, weights=wanted.weights, **wanted.sizes)
         streamline(recogniser)
@@ -139,7 +177,10 @@ def build(recipe: Recipe) -> Method[Any]:
 
 
 class Journal:
-    """log.jsonl and, where tensorboard is installed, its event file; silent in all processes but the first."""
+    """log.jsonl, run.jsonl and, where tensorboard is installed, its event file.
+
+    Silent in all processes but the first, except for bad pictures: each process meets its own.
+    """
 
     def __init__(self, run: Run, writing: bool) -> None:
         self.run = run
@@ -158,8 +199,7 @@ class Journal:
 
     def write(self, line: dict[str, Any], file: str = "log.jsonl") -> None:
         if self.writing:
-            with (self.run.folder / file).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+            runs.add_line(self.run.folder / file, line)
 
     def losses(self, step: int, losses: dict[str, float]) -> None:
         self.write({"step": step, **losses})
@@ -168,14 +208,15 @@ class Journal:
                 self.board.add_scalar(name, value, step)
 
     def bad_picture(self, bad: BadPicture) -> None:
-        self.write({"event": "bad picture", "path": str(bad.path), "cause": bad.cause}, "run.jsonl")
+        line = {"event": "bad picture", "path": str(bad.path), "cause": bad.cause}
+        runs.add_line(self.run.folder / "run.jsonl", line)
 
     def back_to(self, step: int) -> None:
         """Forget the steps after a checkpoint: they will come again."""
         path = self.run.folder / "log.jsonl"
         if self.writing and path.is_file():
-            kept = [line for line in path.read_text("utf-8").splitlines() if _logged_step(line) <= step]
-            runs.write_bytes(path, "".join(line + "\n" for line in kept).encode())
+            kept = [line for line in runs.lines(path) if line["step"] <= step]
+            runs.write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
@@ -184,6 +225,9 @@ def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
     journal.back_to(checkpoint.step if checkpoint else 0)
     if checkpoint is None:
         return 0
+    for damaged in (step for step in run.steps() if step > checkpoint.step):
+        journal.write({"event": "damaged checkpoint", "step": damaged, "resumed_from": checkpoint.step}, "run.jsonl")
+        print(f"the checkpoint of step {damaged} is damaged: going on from the one of step {checkpoint.step}")
     threads = checkpoint.state["threads"]
     if threads != torch.get_num_threads():
         journal.write(
@@ -207,6 +251,9 @@ def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
 
 
 def _checkpoint(method: Method[Any], step: int) -> Checkpoint:
+    for name, tensor in method.state_dict().items():
+        if not tensor.isfinite().all():
+            raise Diverged(f"step {step}: the tensor {name!r} is not finite; lower the step size")
     tensors = {f"networks/{name}": tensor for name, tensor in _networks(method).items()}
     groups = {}
     for name, optimiser in method.optimisers.items():
@@ -256,8 +303,13 @@ def _finite(losses: dict[str, Tensor], step: int) -> dict[str, float]:
 
 
 def _preview(fabric: Fabric, method: Method[Any], batch: Batch, path: Path) -> None:
+    """Generate in every process, since networks may talk to each other, and in evaluation mode, to change nothing."""
+    method.eval()
     with torch.no_grad(), fabric.autocast():
         columns = method.preview(batch)
+    method.train()
+    if not fabric.is_global_zero:
+        return
     rows = [[faces[row].float().cpu() for faces in columns.values()] for row in range(len(batch["target"]))]
     images.write(path, images.grid(rows), generated_by=f"preview of {type(method).__name__}: {', '.join(columns)}")
 
@@ -269,16 +321,21 @@ def _on_device(batch: Batch, fabric: Fabric) -> Batch:
 def _any(fabric: Fabric, flag: bool) -> bool:
     if fabric.world_size == 1:
         return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum"))
+
+
+def _mean(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of the whole batch: the mean over the processes, which so also stop at the same step."""
+    if fabric.world_size == 1:
+        return losses
+    mean = fabric.all_reduce(torch.stack([loss.float() for loss in losses.values()]), reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return dict(zip(losses, mean, strict=True))
 
 
 def _mixed(seed: int, step: int, rank: int) -> int:
     """One number from three, so that every step of every process draws its own numbers."""
     return int(np.random.SeedSequence([seed, step, rank + 1]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _logged_step(line: str) -> int:
-    return int(json.loads(line)["step"])
 
 
 def _tensorboard(folder: Path) -> Any:

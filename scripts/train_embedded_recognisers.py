@@ -33,13 +33,28 @@ class Plan:
     sizes: dict[str, float]
     seed: int
     first_identity: int
+    identities: int
+    shots: int
 
 
 PLANS = {
-    "judge": Plan("arcface", {"height": 112, "width": 112, "width_multiplier": 0.5}, seed=11, first_identity=100_000),
-    "guide": Plan("sphereface", {"height": 112, "width": 96, "width_multiplier": 0.5}, seed=12, first_identity=200_000),
+    "judge": Plan(
+        "arcface",
+        {"height": 112, "width": 112, "width_multiplier": 0.5},
+        seed=11,
+        first_identity=100_000,
+        identities=600,
+        shots=20,
+    ),
+    "guide": Plan(
+        "sphereface",
+        {"height": 112, "width": 96, "width_multiplier": 0.5},
+        seed=12,
+        first_identity=200_000,
+        identities=400,
+        shots=16,
+    ),
 }
-IDENTITIES, SHOTS = 600, 20
 BATCH_SIZE, EPOCHS = 64, 9
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 0.1, 5e-4, 100
 SCALE, MARGIN = 32.0, 0.3
@@ -74,13 +89,17 @@ def main() -> None:
 def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
     """A network trained from its seed, and what was logged."""
     people = SyntheticData(
-        kind="synthetic", seed=plan.seed, first_identity=plan.first_identity, identities=IDENTITIES, shots=SHOTS
+        kind="synthetic",
+        seed=plan.seed,
+        first_identity=plan.first_identity,
+        identities=plan.identities,
+        shots=plan.shots,
     )
     faces = DrawnFaces(people, crops.crop(plan.crop))
     batches = Batches(faces, BATCH_SIZE, plan.seed)
     torch.manual_seed(plan.seed)
     network = channels_last(weights.network("mobile_facenet", **plan.sizes)).train()
-    head = ArcFaceHead(128, IDENTITIES, SCALE, MARGIN)
+    head = ArcFaceHead(128, plan.identities, SCALE, MARGIN)
     parameters = [*network.parameters(), *head.parameters()]
     optimiser = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY, nesterov=True)
     steps = epochs * len(faces) // BATCH_SIZE
@@ -101,8 +120,8 @@ def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
             bar.step(step + 1, {"loss": losses[-1]})
     last = losses[-50:]
     return network.eval(), {
-        "identities": IDENTITIES,
-        "shots": SHOTS,
+        "identities": plan.identities,
+        "shots": plan.shots,
         "steps": steps,
         "batch_size": BATCH_SIZE,
         "seed": plan.seed,

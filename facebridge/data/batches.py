@@ -82,8 +82,9 @@ class Batches:
         found = [self._usable(first + offset) for offset in range(share)]
         faces = images.to_faces(np.stack([picture for _, picture in found]))
         if self.mirror:
-            draw = np.random.default_rng([self.seed, step, self.rank, 1]).random(share) < 0.5
-            faces = torch.where(torch.from_numpy(draw)[:, None, None, None], faces.flip(-1), faces)
+            draw = np.random.default_rng([self.seed, step, 0, 1]).random(self.batch_size) < 0.5
+            mine = torch.from_numpy(draw[self.rank * share : (self.rank + 1) * share])
+            faces = torch.where(mine[:, None, None, None], faces.flip(-1), faces)
         return {
             "target": faces,
             "target_identity": torch.tensor([self.faces.identity(index) for index, _ in found]),
@@ -91,7 +92,7 @@ class Batches:
 
     def _usable(self, place: int) -> tuple[int, np.ndarray]:
         """The picture at a place of the endless order, or the next one that can be used."""
-        for attempt in range(len(self.faces)):
+        for attempt in range(2 * len(self.faces)):  # one whole epoch is among them
             index = self._index(place + attempt)
             if index in self.bad:
                 continue
@@ -121,11 +122,11 @@ class Ahead:
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.batches, self.first)
+            coming = [pool.submit(self.batches, step) for step in range(self.first, self.last)[:1]]
             for step in range(self.first, self.last):
-                batch = coming.result()
+                batch = coming.pop().result()
                 if step + 1 < self.last:
-                    coming = pool.submit(self.batches, step + 1)
+                    coming.append(pool.submit(self.batches, step + 1))
                 yield step, batch
 
 

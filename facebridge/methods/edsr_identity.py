@@ -40,8 +40,8 @@ class EdsrIdentity(Method["EdsrIdentity.Config"]):
         """Channels of every inner convolution."""
         identity_weight: Annotated[float, Field(ge=0)] = 0.5
         """lambda: weight of the identity loss against the pixel loss; 0 trains without a recogniser."""
-        reductions: tuple[Annotated[int, Field(ge=ENLARGEMENT)], ...] = (4, 8, 16)
-        """How many times the source is smaller than the crop; one is drawn for every batch."""
+        reductions: Annotated[tuple[Annotated[int, Field(ge=ENLARGEMENT)], ...], Field(min_length=1)] = (4, 8, 16)
+        """How many times the source is smaller than the crop, multiples of four; one is drawn for every batch."""
         learning_rate: Annotated[float, Field(gt=0)] = 1e-4
         """Step size of Adam at the start."""
         halve_every_steps: Annotated[int, Field(ge=1)] = 25_000
@@ -52,10 +52,10 @@ class EdsrIdentity(Method["EdsrIdentity.Config"]):
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop, recogniser)
         for reduction in config.reductions:
-            if crop.height % reduction or crop.width % reduction:
+            if reduction % ENLARGEMENT or crop.height % reduction or crop.width % reduction:
                 raise ValueError(
                     f"a crop of {crop.height}x{crop.width} px cannot be reduced {reduction} times: choose "
-                    f"'reductions' that divide both sides"
+                    f"'reductions' that divide both sides and are multiples of {ENLARGEMENT}"
                 )
         self.generator = channels_last(Edsr(num_blocks=config.num_blocks, num_filters=config.num_filters))
         adam = torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate, fused=True)
