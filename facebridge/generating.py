@@ -68,8 +68,10 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
             size in its picture, so that no detail is made up that the camera gave.
 
     Raises:
-        ValueError: if the run has no weights, or two pictures would get one name.
+        ValueError: if the run has no weights, `out` is the folder of the sources, or two pictures would get one name.
     """
+    if out.resolve() == faces.root.resolve():
+        raise ValueError(f"{out} holds the sources, which would be overwritten: choose another folder")
     method = runs.load(run)
     label = f"FaceBridge {runs.Run(run).recipe.method}"
     data = runs.Run(run).recipe.data
@@ -113,7 +115,7 @@ def embed(judge: Judge, faces: FaceList, crop: str, out: Path, convention: Conve
     if not rows:
         raise ValueError(f"none of the {len(faces)} pictures could be used; the first: {refused[0]}")
     columns: dict[str, Any] = {
-        name: faces.take(rows).column(name).astype(str) for name in ("path", "identity", "domain")
+        name: np.array(faces.take(rows).column(name).tolist()) for name in ("path", "identity", "domain")
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:

@@ -137,6 +137,10 @@ def create(folder: Path, resolved: Recipe) -> Run:
     for left in (*folder.rglob("*.part"), *folder.glob("checkpoints/*.safetensors")):
         if left.suffix == ".part" or not left.with_suffix(".json").is_file():
             left.unlink()
+    for journal in folder.glob("*.jsonl"):
+        whole, _, torn = journal.read_bytes().rpartition(b"\n")
+        if torn:
+            write_bytes(journal, whole + b"\n" if whole else b"")
     return Run(folder)
 
 

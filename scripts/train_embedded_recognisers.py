@@ -12,6 +12,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from facebridge import allocator, crops, recognisers, runs, weights
 from facebridge.data.batches import Ahead, Batches, DrawnFaces
 from facebridge.progress import Progress
 from facebridge.recipe import SyntheticData
+from facebridge.recogniser import fit
 from facebridge.recognisers.mobile_facenet import ArcFaceHead
 from facebridge.streamline import channels_last
 
@@ -29,7 +31,6 @@ from facebridge.streamline import channels_last
 class Plan:
     """One shipped recogniser."""
 
-    crop: str
     sizes: dict[str, float]
     seed: int
     first_identity: int
@@ -38,24 +39,12 @@ class Plan:
 
 
 PLANS = {
-    "judge": Plan(
-        "arcface",
-        {"height": 112, "width": 112, "width_multiplier": 0.5},
-        seed=11,
-        first_identity=100_000,
-        identities=600,
-        shots=20,
-    ),
-    "guide": Plan(
-        "sphereface",
-        {"height": 112, "width": 96, "width_multiplier": 0.5},
-        seed=12,
-        first_identity=200_000,
-        identities=400,
-        shots=16,
-    ),
+    "judge": Plan({"width_multiplier": 0.5, "embedding_size": 128}, 11, 100_000, identities=500, shots=16),
+    "guide": Plan({"width_multiplier": 0.375, "embedding_size": 96}, 12, 200_000, identities=400, shots=12),
 }
-BATCH_SIZE, EPOCHS = 64, 9
+DRAWN_CROP = crops.crop("sphereface")
+CROP_NAME, SIDE = "arcface", 64
+BATCH_SIZE, EPOCHS = 64, 12
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 0.1, 5e-4, 100
 SCALE, MARGIN = 32.0, 0.3
 
@@ -78,9 +67,9 @@ def main() -> None:
         arguments.out / f"{name}.safetensors",
         "mobile_facenet",
         network.state_dict(),
-        crop=plan.crop,
+        crop=CROP_NAME,
         half=True,
-        **plan.sizes,
+        **sizes(plan),
     )
     log |= {"seconds": round(time.perf_counter() - started), "threads": arguments.threads, **runs.provenance()}
     (arguments.out / f"{name}.json").write_text(json.dumps(log, indent=1) + "\n")
@@ -95,11 +84,12 @@ def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
         identities=plan.identities,
         shots=plan.shots,
     )
-    faces = DrawnFaces(people, crops.crop(plan.crop))
+    faces = DrawnFaces(people, DRAWN_CROP)
+    crop = fit(crops.crop(CROP_NAME), SIDE, SIDE)
     batches = Batches(faces, BATCH_SIZE, plan.seed)
     torch.manual_seed(plan.seed)
-    network = channels_last(weights.network("mobile_facenet", **plan.sizes)).train()
-    head = ArcFaceHead(128, plan.identities, SCALE, MARGIN)
+    network = channels_last(weights.network("mobile_facenet", **sizes(plan))).train()
+    head = ArcFaceHead(int(plan.sizes["embedding_size"]), plan.identities, SCALE, MARGIN)
     parameters = [*network.parameters(), *head.parameters()]
     optimiser = torch.optim.SGD(parameters, LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY, nesterov=True)
     steps = epochs * len(faces) // BATCH_SIZE
@@ -107,8 +97,9 @@ def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
     losses = []
     with Progress("training", steps) as bar:
         for step, batch in Ahead(batches, 0, steps):
+            faces_in_crop = crops.recrop(batch["target"], DRAWN_CROP, crop)
             with torch.autocast("cpu", torch.bfloat16):
-                embeddings = network(batch["target"] * (255 / 128) - 127.5 / 128)
+                embeddings = network((faces_in_crop * 255 - 127.5) / 128)
             loss = functional.cross_entropy(
                 head(embeddings.float(), batch["target_identity"]), batch["target_identity"]
             )
@@ -128,6 +119,11 @@ def train(plan: Plan, epochs: int) -> tuple[nn.Module, dict[str, object]]:
         "first_identity": plan.first_identity,
         "mean_loss_of_last_50_steps": sum(last) / len(last),
     }
+
+
+def sizes(plan: Plan) -> dict[str, Any]:
+    """The sizes of the network."""
+    return {"height": SIDE, "width": SIDE, **plan.sizes}
 
 
 def _rate(step: int, steps: int) -> float:

@@ -29,7 +29,7 @@ def open_faces(path: Path, root: Path | None = None) -> FaceList:
     Raises:
         ValueError: if there is no such list or folder, or no picture in it.
     """
-    if not path.is_dir() or any(entry.is_dir() for entry in path.iterdir()):
+    if not path.is_dir() or any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
         return face_list.read(path, root=root)
     names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in PICTURES)
     if not names:

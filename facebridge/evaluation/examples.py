@@ -57,11 +57,12 @@ def _extremes(gain: NDArray[np.floating], probes: NDArray[np.int64]) -> list[tup
     """Places of the largest gains and of the largest losses, no probe twice."""
     order = np.argsort(-gain, kind="stable")
     best = _distinct(order, probes)
-    worst = _distinct(order[::-1], probes)
-    return [("best", best), ("worst", [place for place in worst if place not in best])]
+    rest = order[~np.isin(probes[order], probes[best])]
+    return [("best", best), ("worst", _distinct(rest[::-1], probes))]
 
 
 def _distinct(order: NDArray[np.int64], probes: NDArray[np.int64]) -> list[int]:
+    """The first places of an order whose probes differ."""
     found: dict[int, int] = {}
     for place in order:
         found.setdefault(int(probes[place]), int(place))

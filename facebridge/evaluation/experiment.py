@@ -48,20 +48,22 @@ def evaluate(
         left out of every row alike.
 
     Raises:
-        ValueError: if no pair is left, or a figure needs what the protocol does not have.
+        ValueError: if two ways have one name, no pair is left, or a figure needs what the protocol does not have.
     """
+    _check_names(ways)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     plan = [(name, size, way) for name, size in setting.conditions().items() for way in _ways_at(name, ways, setting)]
     usable_gallery, bad_gallery = _readable(comparison.gallery, setting)
     usable_probe, bad_probe = _readable(comparison.probe, setting)
     comparison = comparison.only(usable_gallery, usable_probe)
+    refused = {str(bad.path): bad.cause for bad in bad_gallery + bad_probe}
     total = len(comparison.gallery) + len(comparison.probe)
     gallery = _embed_gallery(comparison.gallery, judge, setting, lambda done: advance(done, total))
     made = _Made([(condition, way.name) for condition, _, way in plan])
     for start, faces in _blocks(comparison.probe, setting):
+        whole = judge.embed(AS_IT_IS, faces, setting.crop)
         for condition, size, way in plan:
-            source = reduce(faces, *size)
-            made.add(condition, way, source, faces, judge, setting)
+            made.add(condition, way, reduce(faces, *size), faces, whole, judge, setting)
         advance(len(comparison.gallery) + start + len(faces), total)
     rows, scores = _rows(comparison, gallery, made, plan, setting)
     shown = examples.choose(comparison, scores, plan, setting, out)
@@ -74,7 +76,7 @@ def evaluate(
         provenance={
             **setting.provenance,
             "pictures used": total,
-            "pictures refused": [{"picture": str(bad.path), "cause": bad.cause} for bad in bad_gallery + bad_probe],
+            "pictures refused": [{"picture": name, "cause": cause} for name, cause in refused.items()],
         },
     )
     arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | comparison.truth()
@@ -92,12 +94,20 @@ class _Made:
         self.fidelity: dict[tuple[str, str], dict[str, list[NDArray[np.floating]]]] = {
             key: {"psnr": [], "ssim": [], "identity_similarity": []} for key in keys
         }
-        self._full: NDArray[np.float32] | None = None
 
-    def add(self, condition: str, way: Way, source: Tensor, faces: Tensor, judge: Judge, setting: Setting) -> None:
-        """One block of probes at one condition, made one way, against the same faces at full size."""
+    def add(
+        self,
+        condition: str,
+        way: Way,
+        source: Tensor,
+        faces: Tensor,
+        whole: NDArray[np.float32],
+        judge: Judge,
+        setting: Setting,
+    ) -> None:
+        """One block of probes at one condition, made one way, against the same faces at full size (`whole`: theirs)."""
         key = (condition, way.name)
-        embeddings = judge.embed(way, source, setting.crop)
+        embeddings = whole if way is AS_IT_IS else judge.embed(way, source, setting.crop)
         self.embeddings[key].append(embeddings)
         if condition == FULL_SIZE:
             return
@@ -105,7 +115,6 @@ class _Made:
         found = self.fidelity[key]
         found["psnr"].append(np.asarray(fidelity.psnr(made, faces)))
         found["ssim"].append(np.asarray(fidelity.ssim(made, faces)))
-        whole = judge.embed(AS_IT_IS, faces, setting.crop)
         found["identity_similarity"].append(np.asarray(fidelity.identity_similarity(embeddings, whole)))
 
 
@@ -118,14 +127,18 @@ def _rows(
 ) -> tuple[list[Row], dict[tuple[str, str, str], NDArray[np.floating]]]:
     rows: list[Row] = []
     scores: dict[tuple[str, str, str], NDArray[np.floating]] = {}
+    whole = np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name])
     for condition, _, way in plan:
         key = (condition, way.name)
-        found = comparison.scores(np.concatenate(made.embeddings[key]), gallery)
+        embeddings = np.concatenate(made.embeddings[key])
+        found = comparison.scores(embeddings, gallery)
         extra = {
             name: comparison.mean_over_probes(np.concatenate(values))
             for name, values in made.fidelity[key].items()
             if values
         }
+        if condition != FULL_SIZE and len(whole) > 1:
+            extra["frechet"] = Figure(fidelity.frechet_distance(embeddings, whole))
         kind = "generated" if way.generated else "original"
         scores[(condition, way.name, kind)] = found
         rows.append(_row(comparison, found, condition, way.name, kind, extra))
@@ -156,6 +169,13 @@ def _row(
         curve_cmc=judged.curve_cmc,
         histogram=judged.histogram,
     )
+
+
+def _check_names(ways: Sequence[Way]) -> None:
+    names = [AS_IT_IS.name, *(way.name for way in ways)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"two rows would be called {twice[0]!r}: tell the runs apart with NAME=RUN")
 
 
 def _ways_at(condition: str, ways: Sequence[Way], setting: Setting) -> list[Way]:

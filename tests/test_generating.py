@@ -1,0 +1,203 @@
+"""Generating and embedding a list: sizes, names, marks, and bad pictures that are counted."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facebridge import crops, generating, images, runs
+from facebridge.data import face_list
+from facebridge.data.face_list import FaceList
+from facebridge.evaluation.ways import Judge
+from facebridge.hallucination import hallucinate, reduce
+from tests import drawn
+
+CROP = crops.crop("sphereface")
+GARBAGE = b"no picture at all"
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.people(tmp_path_factory.mktemp("people"), num_people=3, shots=2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.untrained_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+def folder_of(sizes: dict[str, tuple[int, int]], folder: Path) -> Path:
+    """A folder of plain pictures: name -> (height, width)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    for name, (height, width) in sizes.items():
+        images.write(folder / name, draw.integers(0, 256, (height, width, 3), np.uint8))
+    return folder
+
+
+def one_face(folder: Path, scale: float) -> FaceList:
+    """A picture whose five points are the crop's, `scale` times as far apart."""
+    side = 200
+    folder_of({"face.png": (side, side)}, folder)
+    points = np.array(CROP.points, np.float32) * scale + 20
+    return FaceList(folder, {"path": ["face.png"], "identity": ["ann"], "domain": ["vis"]}, points[None])
+
+
+@pytest.mark.parametrize(
+    ("scale", "size"),
+    [(1.0, (28, 24)), (0.26, (28, 24)), (0.24, (14, 12)), (0.13, (14, 12)), (0.12, (7, 6)), (0.05, (7, 6))],
+)
+def test_face_goes_in_at_the_largest_size_that_its_picture_holds(
+    run: Path, tmp_path: Path, scale: float, size: tuple[int, int]
+) -> None:
+    faces = one_face(tmp_path / "in", scale)
+    assert generating.generate(run, faces, tmp_path / "out").count == 1
+    assert faces[0].landmarks is not None
+    picture = images.to_faces(crops.align(images.read(faces.picture_path(0)), faces[0].landmarks, CROP)[None])
+    wanted = hallucinate(runs.load(run), reduce(picture, *size))
+    assert np.array_equal(images.read(tmp_path / "out" / "face.png"), images.to_pictures(wanted)[0])
+
+
+def test_asked_size_wins_over_the_natural_one(run: Path, tmp_path: Path) -> None:
+    faces = one_face(tmp_path / "in", 1.0)
+    generating.generate(run, faces, tmp_path / "natural")
+    generating.generate(run, faces, tmp_path / "asked", (7, 6))
+    assert not np.array_equal(
+        images.read(tmp_path / "natural" / "face.png"), images.read(tmp_path / "asked" / "face.png")
+    )
+
+
+def test_every_generated_picture_says_so_and_is_listed_with_the_template(
+    run: Path, listed: Path, tmp_path: Path
+) -> None:
+    faces = face_list.read(listed)
+    done = generating.generate(run, faces, tmp_path / "out")
+    assert (done.count, done.refused) == (len(faces), [])
+    made = face_list.read(tmp_path / "out" / generating.LIST)
+    for column in ("path", "identity", "domain", "split"):
+        assert made.column(column).tolist() == faces.column(column).tolist()
+    assert made.landmarks is not None
+    assert made.landmarks == pytest.approx(np.tile(CROP.points, (len(faces), 1, 1)), abs=0.01)
+    for row in range(len(made)):
+        assert images.generated_by(made.picture_path(row)) == "FaceBridge edsr_identity"
+        assert images.read(made.picture_path(row)).shape == (CROP.height, CROP.width, 3)
+
+
+def test_faces_without_landmarks_are_taken_at_any_size(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "b.png": (28, 24), "c.bmp.png": (11, 30)}, tmp_path / "in")
+    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    assert done.count == 3
+    method = runs.load(run)
+    for name in ("a.png", "b.png", "c.bmp.png"):
+        wanted = hallucinate(method, images.to_faces(images.read(source / name)[None]))
+        assert np.array_equal(images.read(tmp_path / "out" / name), images.to_pictures(wanted)[0])
+
+
+def test_bad_picture_is_named_and_the_rest_goes_on(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "c.png": (7, 6)}, tmp_path / "in")
+    (source / "b.png").write_bytes(GARBAGE)
+    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    assert done.count == 2
+    assert [Path(bad.path).name for bad in done.refused] == ["b.png"]
+    made = face_list.read(tmp_path / "out" / generating.LIST)
+    assert made.column("path").tolist() == ["a.png", "c.png"]
+    assert not (tmp_path / "out" / "b.png").exists()
+
+
+def test_asked_size_needs_landmarks_or_an_aligned_picture(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "b.png": (112, 96)}, tmp_path / "in")
+    done = generating.generate(run, generating.open_faces(source), tmp_path / "out", (14, 12))
+    assert done.count == 1
+    assert "no landmarks" in done.refused[0].cause
+
+
+def test_two_pictures_of_one_new_name_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "a.jpg": (7, 6)}, tmp_path / "in")
+    with pytest.raises(ValueError, match=r"a\.png.*different names"):
+        generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["in", "in/../in"])
+def test_sources_are_never_overwritten(run: Path, tmp_path: Path, out: str) -> None:
+    source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
+    before = (source / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="another folder"):
+        generating.generate(run, generating.open_faces(source), tmp_path / out)
+    assert (source / "a.png").read_bytes() == before
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
+    with pytest.raises(ValueError, match="not a run"):
+        generating.generate(source, generating.open_faces(source), tmp_path / "out")
+
+
+def test_embeddings_are_those_of_the_recogniser_in_the_order_of_the_list(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    recogniser = drawn.thin_recogniser()
+    done = generating.embed(Judge(recogniser, "concatenate"), faces, "sphereface", tmp_path / "new" / "out.npz")
+    assert (done.count, done.refused) == (len(faces), [])
+    aligned = [
+        crops.align(images.read(faces.picture_path(row)), faces[row].landmarks, CROP)  # type: ignore[arg-type]
+        for row in range(len(faces))
+    ]
+    with torch.no_grad():
+        wanted = recogniser.embed(images.to_faces(np.stack(aligned)), CROP, mirror="concatenate").numpy()
+    with np.load(tmp_path / "new" / "out.npz", allow_pickle=False) as found:
+        assert found["embeddings"] == pytest.approx(wanted, abs=1e-5)
+        assert found["path"].tolist() == faces.column("path").tolist()
+        assert found["identity"].tolist() == faces.column("identity").tolist()
+        assert found["domain"].tolist() == faces.column("domain").tolist()
+        assert (str(found["recogniser"]), str(found["mirror"]), str(found["crop"])) == (
+            "mobile_facenet",
+            "concatenate",
+            "sphereface",
+        )
+
+
+def test_rows_of_bad_pictures_are_missing_from_the_embeddings(listed: Path, tmp_path: Path) -> None:
+    shutil.copytree(listed.parent, tmp_path / "people")
+    faces = face_list.read(tmp_path / "people" / listed.name)
+    faces.picture_path(1).write_bytes(GARBAGE)
+    done = generating.embed(Judge(drawn.thin_recogniser()), faces, "sphereface", tmp_path / "out.npz")
+    assert done.count == len(faces) - 1
+    assert [Path(bad.path) for bad in done.refused] == [faces.picture_path(1)]
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["path"].tolist() == [row.path for number, row in enumerate(faces) if number != 1]
+        assert len(found["embeddings"]) == len(faces) - 1
+
+
+def test_embedding_nothing_is_an_error_that_names_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(GARBAGE)
+    with pytest.raises(ValueError, match=r"none of the 1 .*a\.png"):
+        generating.embed(
+            Judge(drawn.thin_recogniser()), generating.open_faces(tmp_path / "in"), "sphereface", tmp_path / "out.npz"
+        )
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_landmarks_come_from_a_file_beside_the_list(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    face_list.write(faces.take([0, 2]), tmp_path / "landmarks.csv", allow_outside=True)
+    moved = (tmp_path / "landmarks.csv").read_text("utf-8").replace(f"{_prefix(tmp_path, listed)}/", "")
+    (tmp_path / "landmarks.csv").write_text(moved, "utf-8")
+    opened = generating.open_faces(listed, landmarks=tmp_path / "landmarks.csv")
+    assert [opened[row].landmarks is not None for row in range(len(opened))] == [True, False, True, False, False, False]
+    assert opened[0].landmarks == pytest.approx(faces[0].landmarks, abs=0.01)
+
+
+def test_landmarks_of_other_pictures_are_refused(listed: Path, tmp_path: Path) -> None:
+    others = one_face(tmp_path, 1.0)
+    face_list.write(others, tmp_path / "landmarks.csv")
+    with pytest.raises(ValueError, match="landmarks of none"):
+        generating.open_faces(listed, landmarks=tmp_path / "landmarks.csv")
+
+
+def _prefix(folder: Path, listed: Path) -> str:
+    first = face_list.read(folder / "landmarks.csv", allow_outside=True).column("path")[0]
+    own = face_list.read(listed).column("path")[0]
+    return str(first).removesuffix(f"/{own}")
