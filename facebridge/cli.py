@@ -29,7 +29,7 @@ Root = Annotated[
     Path | None, typer.Option(help="Folder that the list's paths are relative to; default the list's own.")
 ]
 Landmarks = Annotated[Path | None, typer.Option(help="CSV with `path` and landmark columns, for a list without them.")]
-Named = Annotated[str, typer.Option(help="One of `facebridge methods --recognisers`.")]
+Named = Annotated[str, typer.Option("--recogniser", help="One of `facebridge methods --recognisers`.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the recogniser.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, such as crop=arcface for onnx; may be repeated.")
@@ -104,7 +104,7 @@ def generate(
     from facebridge import generating
 
     done = generating.generate(run, generating.open_faces(faces, root, landmarks), out, _size(size))
-    typer.echo(f"{done.count} faces in {out}, listed in {out / generating.LIST}")
+    typer.echo(f"{done.count} faces in {out}" + (f", listed in {out / generating.LIST}" if done.count else ""))
     _name_bad([(bad.path, bad.cause) for bad in done.refused])
 
 
@@ -112,7 +112,7 @@ def generate(
 def embed(
     faces: Annotated[Path, typer.Argument(help="Face list, or folder of pictures.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")],
-    recogniser: Named = "embedded_judge",
+    recogniser: Named,
     weights: Weights = None,
     settings: Settings = None,
     mirror: Annotated[str, typer.Option(help="none, sum or concatenate.")] = "none",
@@ -131,13 +131,13 @@ def embed(
 
 @app.command()
 def evaluate(
+    recogniser: Named,
     runs: Annotated[list[str] | None, typer.Argument(help="Run folders, or NAME=RUN to name the row.")] = None,
     faces: Annotated[Path, typer.Option(help="Face list with the pictures.")] = Path("faces.csv"),
     protocol: Annotated[
         Path | None, typer.Option(help="Pairs (LFW's layout or CSV); default: the list's splits gallery and probe.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("evaluation"),
-    recogniser: Named = "embedded_judge",
     weights: Weights = None,
     settings: Settings = None,
     mirror: Annotated[str, typer.Option(help="none, sum or concatenate.")] = "sum",
@@ -257,6 +257,9 @@ def data_landmarks(
     from facebridge.data import face_list, finding
     from facebridge.landmarks import YuNet
 
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise ValueError(f"{out}: face lists are written as .csv or .parquet")
+    out.parent.mkdir(parents=True, exist_ok=True)
     found = finding.with_landmarks(finding.open_faces(faces, root), YuNet(weights))
     face_list.write(finding.moved(found.faces, out.parent), out)
     typer.echo(f"{out}: {len(found.faces)} faces; their paths are relative to {found.faces.root}")
@@ -284,6 +287,7 @@ def weights_convert(
     from facebridge import weights
 
     tensors = weights.convert(layout, weights.read(source))
+    out.parent.mkdir(parents=True, exist_ok=True)
     weights.write(out, tensors, {"converted from": source.name, "layout of": layout})
     typer.echo(f"{out}: {len(tensors)} tensors")
 

@@ -24,6 +24,9 @@ TEST_PEOPLE, TEST_SHOTS = 150, 4
 
 PARTS = ("people", "run", "evaluation")
 REPORT = "report.html"
+MARK = ".facebridge_demo"
+"""The file that says that a folder is a demo's, whose parts the next demo may remove."""
+
 HEADLINE = "rank1"
 
 
@@ -104,10 +107,11 @@ def _verdict(done: Evaluation, method: str) -> str:
 
 def _clear(out: Path) -> None:
     """Remove what an earlier demo left; nothing else."""
-    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    strange = sorted(found - {*PARTS, REPORT})
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    strange = [name for name in found if name not in (*PARTS, REPORT, MARK)] if MARK in found else found
     if strange:
         raise ValueError(f"{out} holds {strange[0]!r}, which no demo made: choose another folder with --out")
     for part in PARTS:
         shutil.rmtree(out / part, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()

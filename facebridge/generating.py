@@ -23,6 +23,7 @@ from facebridge.recipe import FaceListData
 
 LIST = "faces.csv"
 FACES_PER_BLOCK = 32
+ADVICE = "run 'facebridge data landmarks' on the list first"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
 
     Args:
         run: a run folder.
-        faces: pictures; with landmarks they are aligned first, without they are taken as aligned faces of any size.
+        faces: pictures; with landmarks they are aligned first, without they are taken as aligned faces of any size up
+            to the crop's.
         out: the folder; pictures keep their relative path, with the ending .png.
         size: (height, width) in px to which aligned faces are reduced before they go in; None: by each face's own
             size in its picture, so that no detail is made up that the camera gave.
@@ -147,7 +149,10 @@ def _source(
     landmarks = faces[row].landmarks
     path = faces.picture_path(row)
     if landmarks is None and size is None:
-        return images.to_faces(images.read(path)[None])
+        picture = images.read(path)
+        if picture.shape[0] > method.crop.height or picture.shape[1] > method.crop.width:
+            raise BadPicture(path, f"no landmarks, and larger than an aligned face: {ADVICE}")
+        return images.to_faces(picture[None])
     face = images.to_faces(aligned(path, landmarks, method.crop, convention)[None])
     if size is None:
         assert landmarks is not None

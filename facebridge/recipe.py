@@ -1,6 +1,8 @@
 """TOML -> frozen settings: one recipe is one experiment."""
 
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,14 +98,13 @@ class Recipe(Frozen):
     recogniser: RecogniserSettings | None = None
     training: TrainingSettings
 
-    def config(self) -> Any:
+    def config(self, origin: str = "recipe") -> Any:
         """The method's settings, checked.
 
         Raises:
             ValueError: if a setting is unknown or out of range; the message names the known ones.
         """
-        config = methods.load(self.method).Config
-        return _checked(config, self.settings, "settings")
+        return _checked(methods.load(self.method).Config, self.settings, origin, "settings.")
 
 
 def names() -> list[str]:
@@ -147,7 +148,7 @@ def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
     recipe = _checked(Recipe, table, origin)
     assert isinstance(recipe, Recipe)
     crops.crop(recipe.crop)
-    settings = recipe.config().model_dump(mode="json")
+    settings = recipe.config(origin).model_dump(mode="json")
     if settings.get("identity_weight") and recipe.recogniser is None:
         raise ValueError(
             f"{origin}: an identity loss needs a recogniser: add [recogniser] with a name, or set "
@@ -159,20 +160,30 @@ def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `read` takes back."""
     table = recipe.model_dump(mode="json", exclude_none=True)
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    lines = _pairs({key: value for key, value in table.items() if not isinstance(value, dict)})
     for section, values in table.items():
         if isinstance(values, dict):
-            lines += ["", f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+            lines += ["", f"[{section}]", *_pairs(values)]
     return "\n".join(lines) + "\n"
+
+
+def _pairs(table: dict[str, Any]) -> list[str]:
+    """TOML has no word for None: what is absent is left out."""
+    return [f"{_key(key)} = {_toml(value)}" for key, value in table.items() if value is not None]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(_pairs(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -191,17 +202,18 @@ def _override(table: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _checked(model: type[Frozen], table: Mapping[str, Any], origin: str) -> Any:
+def _checked(model: type[Frozen], table: Mapping[str, Any], origin: str, section: str = "") -> Any:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"{origin}: " + "; ".join(_explain(model, found) for found in error.errors())) from error
+        explained = "; ".join(_explain(model, found, section) for found in error.errors())
+        raise ValueError(f"{origin}: {explained}") from error
 
 
-def _explain(model: type[Frozen], found: Any) -> str:
+def _explain(model: type[Frozen], found: Any, section: str) -> str:
     """One error of pydantic in a sentence; an unknown key names the known ones."""
     place = [str(part) for part in found["loc"] if part not in ("synthetic", "face_list")]
-    key = ".".join(place)
+    key = section + ".".join(place)
     if found["type"] != "extra_forbidden":
         return f"{key}: {found['msg'].lower()}" + (f" (found {found['input']!r})" if found["type"] != "missing" else "")
     owner: type[Frozen] = model

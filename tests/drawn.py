@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from facebridge.data import face_list, synthetic
 from facebridge.recogniser import Recogniser
 
 PEOPLE, SHOTS, SIZE = 6, 3, 96
-THIN = {"height": 112, "width": 96, "width_multiplier": 0.125, "embedding_size": 16}
+THIN: dict[str, Any] = {"height": 112, "width": 96, "width_multiplier": 0.125, "embedding_size": 16}
 TINY = {"num_blocks": 1, "num_filters": 4}
 
 
@@ -70,5 +71,3 @@ def untrained_run(folder: Path, crop: str = "sphereface") -> Path:
     method = methods.load("edsr_identity")(run.recipe.config(), crops.crop(crop))
     weights.write(run.weights, method.state_dict(), {"method": "edsr_identity"})
     return folder
-
-

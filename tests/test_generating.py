@@ -113,6 +113,14 @@ def test_asked_size_needs_landmarks_or_an_aligned_picture(run: Path, tmp_path: P
     assert "no landmarks" in done.refused[0].cause
 
 
+def test_photograph_without_landmarks_is_not_taken_for_an_aligned_face(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"aligned.png": (112, 96), "photo.png": (250, 250)}, tmp_path / "in")
+    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    assert done.count == 1
+    assert [Path(bad.path).name for bad in done.refused] == ["photo.png"]
+    assert "facebridge data landmarks" in done.refused[0].cause
+
+
 def test_two_pictures_of_one_new_name_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6), "a.jpg": (7, 6)}, tmp_path / "in")
     with pytest.raises(ValueError, match=r"a\.png.*different names"):

@@ -1,5 +1,8 @@
 """Reducing, enlarging and hallucinating do to a face what SR_LRFR's test does to a picture file."""
 
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from facebridge import crops, images, methods, runs
 from facebridge.hallucination import enlarge, hallucinate, reduce
+from facebridge.images import Kernel
 from facebridge.method import Method
 from tests.drawn import TINY, aligned_faces, untrained_run
 
@@ -15,7 +19,7 @@ CROP = crops.crop("sphereface")
 SIZES = [(7, 6), (14, 12), (28, 24), (20, 20)]
 
 
-def method(gain: float = 1.0) -> Method:
+def method(gain: float = 1.0) -> Method[Any]:
     kind = methods.load("edsr_identity")
     torch.manual_seed(2)
     built = kind(kind.Config.model_validate(TINY), CROP)
@@ -35,7 +39,7 @@ def test_reduced_face_is_cv2_cubic_of_the_picture_within_one_level(height: int, 
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
-def test_enlarged_face_is_cv2_of_the_picture_within_one_level(kernel: str) -> None:
+def test_enlarged_face_is_cv2_of_the_picture_within_one_level(kernel: Kernel) -> None:
     flag = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[kernel]
     source = reduce(aligned_faces(), 7, 6)
     pictures = images.to_pictures(source)
@@ -75,7 +79,7 @@ def test_face_generated_at_the_crops_size_is_not_touched() -> None:
     assert torch.equal(hallucinate(built, source), built.generate(source))
 
 
-def test_untrained_run_generates_the_same_before_and_after_loading(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_untrained_run_generates_the_same_before_and_after_loading(tmp_path: Path) -> None:
     loaded = runs.load(untrained_run(tmp_path / "run"))
     source: Tensor = reduce(aligned_faces(), 14, 12)
     assert torch.equal(hallucinate(loaded, source), hallucinate(runs.load(tmp_path / "run"), source))

@@ -96,7 +96,7 @@ def test_a_damaged_checkpoint_does_not_push_out_whole_ones(run: Run) -> None:
     assert run.steps() == [1, 2]
 
 
-@pytest.mark.parametrize("broken", ["fsync", "replace"])
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
 def test_a_disk_that_fails_leaves_the_checkpoint_before_and_no_litter(
     run: Run, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before_and_no_litter(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync") if broken == "fsync" else (Path, "replace")), full)
+        patch.setattr(broken, full)
         with pytest.raises(OSError, match="No space left"):
             run.save(checkpoint(2))
     assert files(run) == before
@@ -196,11 +196,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         pass
 
 
-def trained(folder: Path, **settings: int) -> Run:
+def trained(folder: Path, steps: int) -> Run:
     before = torch.get_num_threads()
     try:
-        recipe = tiny.recipe(**settings)
-        return training.train(recipe, folder, faces=tiny.RandomFaces(), device="cpu", progress=False)
+        return training.train(tiny.recipe(steps=steps), folder, faces=tiny.RandomFaces(), device="cpu", progress=False)
     finally:
         torch.set_num_threads(before)
 
@@ -221,7 +220,6 @@ def test_load_gives_the_trained_method_frozen_and_ready_to_generate(tmp_path: Pa
 
 def test_load_takes_the_newest_checkpoint_of_an_unfinished_run(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", steps=4)
-    whole = run.weights.read_bytes()
     from_weights = runs.load(str(run.folder)).state_dict()
     run.weights.unlink()
     from_checkpoint = runs.load(run.folder).state_dict()
@@ -229,7 +227,6 @@ def test_load_takes_the_newest_checkpoint_of_an_unfinished_run(tmp_path: Path) -
     flip_a_bit(run.folder / "checkpoints" / "step-00000004.safetensors")
     older = runs.load(run.folder).state_dict()
     assert any(not torch.equal(tensor, older[name]) for name, tensor in from_weights.items())
-    assert whole
 
 
 def test_load_takes_a_bundle_of_recipe_and_weights(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A streamlined recogniser computes what it computed before."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ def embeddings_and_gradients(recogniser: Recogniser) -> tuple[Tensor, Tensor]:
         ("light_cnn_9", {"width_multiplier": 0.25}),
     ],
 )
-def test_streamlined_recogniser_gives_the_same_embeddings_and_gradients(name: str, sizes: dict[str, float]) -> None:
+def test_streamlined_recogniser_gives_the_same_embeddings_and_gradients(name: str, sizes: dict[str, Any]) -> None:
     recogniser = recognisers.load(name, **sizes)
     shaken(recogniser)
     embeddings, gradient = embeddings_and_gradients(recogniser)
@@ -56,12 +58,14 @@ def test_network_in_training_mode_is_not_streamlined() -> None:
 @pytest.mark.parametrize("shape", [(2, 4), (2, 4, 5, 3)])
 @pytest.mark.parametrize("num_slopes", [1, 4])
 def test_fixed_slopes_give_what_prelu_gives(shape: tuple[int, ...], num_slopes: int) -> None:
-    activation = nn.Sequential(nn.PReLU(num_slopes))
+    slopes = nn.PReLU(num_slopes)
     with torch.no_grad():
-        activation[0].weight.copy_(torch.linspace(-0.5, 1.5, num_slopes))
+        slopes.weight.copy_(torch.linspace(-0.5, 1.5, num_slopes))
+    network = nn.Sequential(slopes).eval()
     x = torch.randn(shape)
-    wanted = activation(x).detach()
-    assert torch.allclose(streamline(activation.eval())(x), wanted, atol=1e-6)
+    wanted = network(x).detach()
+    streamline(network)
+    assert torch.allclose(network(x), wanted, atol=1e-6)
 
 
 def test_channels_last_changes_the_layout_and_no_number() -> None:

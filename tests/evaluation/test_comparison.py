@@ -51,12 +51,12 @@ def embeddings(of: FaceList, seed: int = 0) -> NDArray[np.float32]:
         own = np.random.default_rng([seed, *row.path.encode()]).standard_normal(8)
         rows.append(person + 0.8 * own)
     found = np.array(rows, np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def of_path(path: str) -> NDArray[np.float32]:
     paths = faces().column("path").tolist()
-    return embeddings(faces().take([paths.index(path)]))[0]
+    return np.asarray(embeddings(faces().take([paths.index(path)]))[0])
 
 
 def test_scores_of_pairs_are_the_cosines_in_the_order_of_the_protocol() -> None:

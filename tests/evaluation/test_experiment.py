@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ class Material:
     """What the tests share: drawn people, an untrained method, and one evaluation of gallery and probes."""
 
     listed: Path
-    method: Method
+    method: Method[Any]
     folder: Path
     done: Evaluation
 
@@ -53,7 +54,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return Material(listed, method, folder / "evaluation", done)
 
 
-def all_ways(method: Method) -> list[Way]:
+def all_ways(method: Method[Any]) -> list[Way]:
     return [*ways.baselines(CROP), ways.of_method(METHOD, method)]
 
 
@@ -93,9 +94,8 @@ def embedding(face: Tensor, mirrored: Tensor) -> NDArray[np.float64]:
     return np.asarray(feature / np.sqrt(feature @ feature))
 
 
-def scores_of(made: Evaluation | Path) -> dict[str, NDArray[np.floating]]:
-    assert isinstance(made, Path)
-    with np.load(made / experiment.SCORES) as arrays:
+def scores_of(folder: Path) -> dict[str, NDArray[Any]]:
+    with np.load(folder / experiment.SCORES) as arrays:
         return dict(arrays)
 
 
@@ -119,14 +119,14 @@ def test_scores_equal_a_plain_loop_over_pairs(material: Material) -> None:
             wanted.append([float(of_probe @ of_gallery) for of_gallery in enrolled])
         assert found[f"14x12/{name}/{kind}"] == pytest.approx(np.array(wanted), abs=1e-4), name
     rank1 = np.mean(
-        [faces[probes[row]].identity == faces[gallery[place]].identity for row, place in enumerate(best(found))]
+        [faces[probes[number]].identity == faces[gallery[place]].identity for number, place in enumerate(best(found))]
     )
-    row = material.done.row(METHOD, "14x12", "generated")
-    assert row is not None
-    assert row.figures["rank1"].value == pytest.approx(rank1)
+    of_method = material.done.row(METHOD, "14x12", "generated")
+    assert of_method is not None
+    assert of_method.figures["rank1"].value == pytest.approx(rank1)
 
 
-def best(found: dict[str, NDArray[np.floating]]) -> list[int]:
+def best(found: dict[str, NDArray[Any]]) -> list[int]:
     return [int(np.argmax(row)) for row in found[f"14x12/{METHOD}/generated"]]
 
 

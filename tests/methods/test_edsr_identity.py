@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facebridge import crops
-from facebridge.methods.edsr_identity import Edsr, EdsrIdentity
+from facebridge.methods.edsr_identity import Edsr, EdsrIdentity, ResidualBlock
 from tests.drawn import TINY, aligned_faces, thin_recogniser
 
 CROP = crops.crop("sphereface")
@@ -40,6 +40,10 @@ class Given(nn.Module):
         height, width = pictures.shape[-2:]
         blank = pictures.new_zeros(len(pictures), 3, ENLARGEMENT * height, ENLARGEMENT * width)
         return (blank if self.picture is None else self.picture) + 0 * self.nothing
+
+
+def put_in(method: EdsrIdentity, generator: nn.Module) -> None:
+    method.add_module("generator", generator)
 
 
 def resized(faces: Tensor, height: int, width: int, kernel: int) -> Tensor:
@@ -84,7 +88,7 @@ def test_identity_loss_is_one_minus_the_cosine_of_the_embeddings(reduction: int)
 
 def test_losses_are_zero_for_the_same_face() -> None:
     method = build(reductions=[ENLARGEMENT])
-    method.generator = Given(2 * aligned_faces(2) - 1)
+    put_in(method, Given(2 * aligned_faces(2) - 1))
     found = method.training_step(batch())
     assert float(found["pixel"]) == 0
     assert float(found["identity"]) == pytest.approx(0, abs=1e-6)
@@ -92,11 +96,12 @@ def test_losses_are_zero_for_the_same_face() -> None:
 
 def test_scale_is_drawn_evenly_and_decided_by_the_shared_seed() -> None:
     method = build(recogniser=False, identity_weight=0)
-    method.generator = Given()
+    generator = Given()
+    put_in(method, generator)
     num_draws = 300
     for shared_seed in [*range(num_draws), *range(num_draws)]:
         method.training_step({"target": aligned_faces(2)[:1], "shared_seed": torch.tensor(shared_seed)})
-    took = method.generator.took
+    took = generator.took
     assert took[:num_draws] == took[num_draws:]
     shares = {size: took[:num_draws].count(size) / num_draws for size in method.source_sizes()}
     assert set(took) == {(28, 24), (14, 12), (7, 6)}
@@ -137,7 +142,7 @@ def test_identity_loss_reaches_the_generator() -> None:
     def after_one_step(identity_weight: float) -> Tensor:
         method = build(identity_weight=identity_weight, reductions=[8])
         method.training_step(batch())
-        return method.state_dict()["generator.tail.weight"]
+        return method.generator.tail.weight.detach()
 
     assert not torch.equal(after_one_step(0.0), after_one_step(0.5))
 
@@ -245,8 +250,7 @@ def test_preview_shows_source_bicubic_and_generated_of_every_scale_and_the_targe
 
 
 def test_residual_branch_counts_a_tenth() -> None:
-    generator = Edsr(scale=1, num_blocks=1, num_filters=2)
-    block = generator.blocks[0]
+    block = ResidualBlock(2)
     features = torch.rand(1, 2, 5, 5)
     with torch.no_grad():
         change = functional.conv2d(

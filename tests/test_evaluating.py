@@ -1,0 +1,138 @@
+"""An evaluation from files: what is asked for is read, refused or reported rightly."""
+
+from pathlib import Path
+
+import pytest
+
+from facebridge import evaluating, recognisers
+from facebridge.evaluation import result
+from facebridge.evaluation.result import Evaluation, Figure, Row
+from facebridge.evaluation.setting import FULL_SIZE
+from facebridge.evaluation.ways import Judge
+from tests import drawn
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn.untrained_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+def judge() -> Judge:
+    return Judge(drawn.thin_recogniser(), "none")
+
+
+def test_rows_are_called_by_the_run_folder_or_the_given_name(run: Path, listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[str(run), f"other={run}"], faces=listed, sizes=((28, 24),), title="Two names")
+    done = evaluating.evaluate(request, judge(), tmp_path)
+    assert {row.method for row in done.rows} == {"none", "bilinear", "bicubic", "mine", "other"}
+    assert done.title == "Two names"
+    assert result.read(tmp_path) == done
+    assert "Two names" in (tmp_path / evaluating.REPORT).read_text("utf-8")
+    of_run = [done.row(name, "28x24", "generated") for name in ("mine", "other")]
+    assert of_run[0] is not None
+    assert of_run[1] is not None
+    assert of_run[0].figures == of_run[1].figures
+
+
+def test_provenance_says_what_was_run(run: Path, listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[str(run)], faces=listed, convention="cp2tform")
+    told = evaluating.evaluate(request, judge(), tmp_path).provenance
+    assert told["judge"] == {"recogniser": "mobile_facenet", "crop": "sphereface", "mirror": "none"}
+    assert told["alignment"] == {"crop": "sphereface", "convention": "cp2tform", "interpolation": "cubic"}
+    assert told["recipes"][str(run)]["settings"]["num_blocks"] == drawn.TINY["num_blocks"]
+    assert {"python", "torch", "facebridge"} <= set(told["versions"])
+    assert told["time"]
+
+
+def test_protocol_that_is_a_face_list_gives_the_splits(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=tmp_path / "not_used.csv", protocol=listed)
+    done = evaluating.evaluate(request, judge(), tmp_path / "out")
+    assert done.protocol["gallery pictures"] == drawn.PEOPLE
+    assert [row.method for row in done.rows] == ["none"]
+
+
+def test_run_of_another_crop_is_refused_before_anything_is_done(listed: Path, tmp_path: Path) -> None:
+    other = drawn.untrained_run(tmp_path / "other", crop="arcface")
+    with pytest.raises(ValueError, match="add --crop arcface"):
+        evaluating.evaluate(evaluating.Request(runs=[str(other)], faces=listed), judge(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_untrained_recogniser_is_no_judge() -> None:
+    with pytest.raises(ValueError, match="needs weights"):
+        evaluating.judge("mobile_facenet", None, (), "none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [(["nonsense"], "key=value"), (["colour=red"], "width_multiplier"), (["height=tall"], "height")],
+)
+def test_wrong_settings_of_the_judge_are_named(tmp_path: Path, settings: list[str], named: str) -> None:
+    path = tmp_path / "thin.safetensors"
+    recognisers.write(
+        path, "mobile_facenet", drawn.thin_recogniser().network.state_dict(), crop="sphereface", **drawn.THIN
+    )
+    with pytest.raises(ValueError, match=named):
+        evaluating.judge("mobile_facenet", path, settings, "none")
+
+
+def test_settings_of_the_judge_are_toml_values_or_text(tmp_path: Path) -> None:
+    path = tmp_path / "thin.safetensors"
+    recognisers.write(
+        path, "mobile_facenet", drawn.thin_recogniser().network.state_dict(), crop="sphereface", **drawn.THIN
+    )
+    found = evaluating.judge("mobile_facenet", path, ["height=112", "width_multiplier=0.125"], "sum")
+    assert found.mirror == "sum"
+    assert found.recogniser.embedding_size == drawn.THIN["embedding_size"]
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (Figure(0.9876, 0.98, 0.991), "98.8 % [98.0, 99.1]"),
+        (Figure(0.5), "50.0 %"),
+        (Figure(None, reason="too few pairs"), "not measurable: too few pairs"),
+    ],
+)
+def test_rates_are_printed_in_percent_with_their_interval(figure: Figure, text: str) -> None:
+    assert evaluating.percent(figure) == text
+
+
+def test_headline_tells_fused_rows_apart() -> None:
+    rows = [Row("tiny", "7x6", kind, {"accuracy": Figure(0.75)}) for kind in ("generated", "fused")]
+    lines = evaluating.headline(Evaluation("t", {}, ["7x6"], rows))
+    assert [("(fused)" in line, line.split()[0], line.endswith("75.0 %")) for line in lines] == [
+        (False, "7x6", True),
+        (True, "7x6", True),
+    ]
+
+
+@pytest.mark.real
+def test_lfw_is_recognised_at_full_size_and_hardly_at_7x6(real_data: Path, tmp_path: Path) -> None:
+    lfw, num_pairs = real_data / "data" / "lfw", 20
+    header, *lines = (lfw / "pairsDevTest.txt").read_text("utf-8").splitlines()
+    half = int(header)
+    kept = [str(num_pairs), *lines[:num_pairs], *lines[half : half + num_pairs]]
+    (tmp_path / "pairs.txt").write_text("\n".join(kept) + "\n", "utf-8")
+    request = evaluating.Request(
+        runs=[],
+        faces=lfw / "lfw-deepfunneled",
+        protocol=tmp_path / "pairs.txt",
+        landmarks=lfw / "landmarks5.csv",
+        sizes=((7, 6),),
+    )
+    settings = ("crop=arcface", "mean=0.0", "scale=1.0")
+    y1 = evaluating.judge("onnx", real_data / "weights" / "mobilefacenet_y1_112.onnx", settings, "sum")
+    done = evaluating.evaluate(request, y1, tmp_path / "evaluation")
+    accuracies = {(row.method, row.condition): row.figures["accuracy"].value for row in done.rows}
+    full, smallest = accuracies["none", FULL_SIZE], accuracies["bilinear", "7x6"]
+    assert full is not None
+    assert smallest is not None
+    assert full >= 0.95
+    assert smallest < 0.75
+    assert done.provenance["pictures refused"] == []

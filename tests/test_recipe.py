@@ -1,0 +1,204 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facebridge import methods
+from facebridge import recipe as recipes
+from facebridge.recipe import FaceListData, Recipe, RecogniserSettings, SyntheticData, TrainingSettings
+from tests import tiny
+
+
+def resolve(**changes: Any) -> Recipe:
+    return recipes.resolve(tiny.table() | changes, "my.toml")
+
+
+def changed(section: str, **values: Any) -> Recipe:
+    table = tiny.table() | {"recogniser": {"name": "mobile_facenet"}}
+    return recipes.resolve(table | {section: table[section] | values}, "my.toml")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_shipped_recipe_comes_back_from_its_own_toml(name: str, tmp_path: Path) -> None:
+    recipe = recipes.read(name)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipes.to_toml(recipe), "utf-8")
+    assert recipes.read(path) == recipe
+    assert recipes.to_toml(recipes.read(path)) == recipes.to_toml(recipe)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_shipped_recipe_names_its_source_and_command(name: str) -> None:
+    text = (recipes.Recipes / f"{name}.toml").read_text("utf-8")
+    assert text.startswith("# ")
+    assert "#   facebridge " in text
+    assert "Expected" in text or "Measured results" in text
+
+
+def test_every_method_has_a_recipe() -> None:
+    assert {recipes.read(name).method for name in recipes.names()} == set(methods.names())
+
+
+def test_the_resolved_recipe_writes_every_default_out() -> None:
+    recipe = recipes.resolve({**tiny.table(), "settings": {"identity_weight": 0}}, "my.toml")
+    assert set(recipe.settings) == set(methods.load("edsr_identity").Config.model_fields)
+    assert set(tomllib.loads(recipes.to_toml(recipe))["training"]) >= {"mirror", "precision", "steps"}
+
+
+def test_an_unknown_key_at_the_top_names_the_known_ones() -> None:
+    known = ", ".join(Recipe.model_fields)
+    with pytest.raises(ValueError, match=rf"^my\.toml: unknown key 'sede'; known here: {known}$"):
+        resolve(sede=1)
+
+
+@pytest.mark.parametrize(
+    ("section", "known"),
+    [
+        ("settings", ", ".join(methods.load("edsr_identity").Config.model_fields)),
+        ("data", ", ".join(FaceListData.model_fields)),
+        ("training", ", ".join(TrainingSettings.model_fields)),
+        ("recogniser", ", ".join(RecogniserSettings.model_fields)),
+    ],
+)
+def test_an_unknown_key_in_a_section_names_file_section_and_known_keys(section: str, known: str) -> None:
+    with pytest.raises(ValueError, match=rf"^my\.toml: unknown key '{section}\.oops'; known here: {known}$"):
+        changed(section, oops=1)
+
+
+def test_an_unknown_key_of_synthetic_data_names_its_own_keys() -> None:
+    known = ", ".join(SyntheticData.model_fields)
+    with pytest.raises(ValueError, match=rf"unknown key 'data\.list'; known here: {known}"):
+        resolve(data={"kind": "synthetic", "list": "faces.csv"})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("training", "steps", 0),
+        ("training", "precision", "float8"),
+        ("settings", "learning_rate", -1.0),
+        ("settings", "num_blocks", "many"),
+        ("data", "convention", "cubist"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_was_found(section: str, key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^my\.toml: {section}\.{key}: .*\(found {value!r}\)"):
+        changed(section, **{key: value})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=r"my\.toml: seed: "):
+        resolve(seed=seed)
+
+
+def test_a_missing_list_is_named() -> None:
+    with pytest.raises(ValueError, match=r"my\.toml: data\.list: field required$"):
+        resolve(data={"kind": "face_list"})
+
+
+@pytest.mark.parametrize("data", [{}, {"kind": "tape"}])
+def test_data_of_no_known_kind_names_the_kinds(data: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="my.toml: data: ") as error:
+        resolve(data=data)
+    assert "kind" in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["edsr", None, ["edsr_identity"]])
+def test_a_wrong_method_names_the_methods(method: Any) -> None:
+    with pytest.raises(ValueError, match=r"my\.toml: there is no method .*; known: .*edsr_identity"):
+        resolve(method=method)
+
+
+def test_a_wrong_crop_names_the_crops() -> None:
+    with pytest.raises(ValueError, match="sphereface"):
+        resolve(crop="square")
+
+
+def test_an_identity_loss_without_a_recogniser_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"my\.toml: an identity loss needs a recogniser: .*identity_weight=0"):
+        resolve(settings={"identity_weight": 0.5})
+
+
+def test_a_recipe_that_is_not_there_names_the_shipped_ones() -> None:
+    with pytest.raises(ValueError, match=r"no recipe 'edsr': .*edsr_identity_small"):
+        recipes.read("edsr")
+
+
+@pytest.mark.parametrize("content", [b"method = ", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "my.toml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"my\.toml is not a TOML file"):
+        recipes.read(path)
+
+
+def test_overrides_set_dotted_keys_to_toml_values_and_to_text() -> None:
+    overrides = [
+        "seed=7",
+        "training.steps = 12",
+        "training.mirror=false",
+        "settings.reductions=[4, 16]",
+        "settings.learning_rate=1e-3",
+        "data.list=my faces/list 2.csv",
+        'data.split="train"',
+        "recogniser.sizes.height=128",
+        "recogniser.weights=a=b.safetensors",
+    ]
+    recipe = recipes.read("edsr_identity_small", overrides)
+    assert (recipe.seed, recipe.training.steps, recipe.training.mirror) == (7, 12, False)
+    assert (recipe.settings["reductions"], recipe.settings["learning_rate"]) == ([4, 16], 1e-3)
+    assert isinstance(recipe.data, FaceListData)
+    assert recipe.data.list == Path("my faces/list 2.csv")
+    assert recipe.data.split == "train"
+    assert recipe.recogniser is not None
+    assert recipe.recogniser.sizes == {"height": 128, "width": 96}
+    assert recipe.recogniser.weights == Path("a=b.safetensors")
+
+
+def test_the_last_of_two_overrides_counts() -> None:
+    assert recipes.read("edsr_identity_small", ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.steps", r"cannot read the override 'training\.steps': write key=value"),
+        ("=5", "cannot read the override '=5'"),
+        ("method.name=5", "'method' is a value, not a section"),
+        ("training.step=5", r"unknown key 'training\.step'; known here: steps"),
+        ("training.steps=soon", r"training\.steps: .*found 'soon'"),
+    ],
+)
+def test_an_override_that_fits_nothing_is_explained(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipes.read("edsr_identity_small", [override])
+
+
+def test_toml_leaves_out_what_is_absent_and_writes_paths_as_text() -> None:
+    table = tomllib.loads(recipes.to_toml(resolve(data={"kind": "face_list", "list": "a folder/faces.csv"})))
+    assert table["data"].items() >= {"kind": "face_list", "list": "a folder/faces.csv"}.items()
+    assert not {"root", "split", "domain"} & table["data"].keys()
+    assert "recogniser" not in table
+    assert "None" not in recipes.to_toml(resolve().model_copy(update={"settings": {"ceiling": None, "floor": 0}}))
+
+
+# TOML holds any text but lone surrogates
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(sizes=st.dictionaries(texts, values, max_size=3), split=texts, root=texts, learning_rate=st.floats(1e-300, 1e9))
+def test_any_value_comes_back_from_toml(sizes: dict[str, Any], split: str, root: str, learning_rate: float) -> None:
+    table = tiny.table({"learning_rate": learning_rate})
+    table["recogniser"] = {"name": "onnx", "sizes": sizes}
+    table["data"] |= {"split": split, "root": root}
+    recipe = recipes.resolve(table, "my.toml")
+    assert recipes.resolve(tomllib.loads(recipes.to_toml(recipe)), "my.toml") == recipe
