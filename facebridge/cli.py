@@ -117,14 +117,17 @@ def embed(
     settings: Settings = None,
     mirror: Annotated[str, typer.Option(help="none, sum or concatenate.")] = "none",
     crop: Annotated[str, typer.Option(help="How the faces are aligned.")] = "sphereface",
+    convention: Annotated[str, typer.Option(help="umeyama or cp2tform.")] = "umeyama",
     root: Root = None,
     landmarks: Landmarks = None,
 ) -> None:
     """Embeddings of the faces of a list: an .npz with embeddings, paths, identities and domains."""
-    from facebridge import generating
+    from facebridge import crops, generating
 
     judge = _judge(recogniser, weights, settings, mirror)
-    done = generating.embed(judge, generating.open_faces(faces, root, landmarks), crop, out)
+    done = generating.embed(
+        judge, generating.open_faces(faces, root, landmarks), crop, out, crops.as_convention(convention)
+    )
     typer.echo(f"{done.count} embeddings in {out}")
     _name_bad([(bad.path, bad.cause) for bad in done.refused])
 

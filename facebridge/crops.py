@@ -6,7 +6,7 @@ left mouth corner.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -47,6 +47,16 @@ def crop(name: str) -> Crop:
 def names() -> list[str]:
     """Names of all crops, sorted."""
     return sorted(_CROPS)
+
+
+def as_convention(name: str) -> Convention:
+    """The convention of this name.
+
+    ValueError: if the name is unknown.
+    """
+    if name not in get_args(Convention):
+        raise ValueError(f"convention is {name!r}; expected one of {', '.join(get_args(Convention))}")
+    return cast(Convention, name)
 
 
 def align(
@@ -122,8 +132,7 @@ def similarity(points: ArrayLike, reference: ArrayLike, convention: Convention =
     ValueError: if the shapes do not fit, a coordinate is not finite, all points of a set coincide, or no similarity
     of positive scale fits.
     """
-    if convention not in get_args(Convention):
-        raise ValueError(f"convention is {convention!r}; expected one of {', '.join(get_args(Convention))}")
+    as_convention(convention)
     source, destination = _as_complex(points, "points"), _as_complex(reference, "reference")
     if source.shape[-1] != destination.shape[-1]:
         raise ValueError(f"{source.shape[-1]} points cannot be fitted to {destination.shape[-1]} reference points")

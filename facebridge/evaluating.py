@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from facebridge import crops, generating, recipe, recognisers, runs
-from facebridge.crops import Convention
 from facebridge.evaluation import comparison, experiment, protocol, ways
 from facebridge.evaluation.comparison import Comparison
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
@@ -43,14 +42,18 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
     Raises:
         ValueError: if a run, list or protocol cannot be read, or a run was trained for another crop.
     """
-    if request.convention not in get_args(Convention):
-        raise ValueError(f"the convention is {request.convention!r}; expected one of {', '.join(get_args(Convention))}")
     crop = crops.crop(request.crop)
+    for height, width in request.sizes:
+        if height > crop.height or width > crop.width:
+            raise ValueError(
+                f"probes of {height}x{width} are larger than the {crop.name} crop's {crop.height}x{crop.width}"
+            )
+    convention = crops.as_convention(request.convention)
     methods = [_way(text, crop) for text in request.runs]
     setting = Setting(
         crop=crop,
         sizes=request.sizes,
-        convention=request.convention,  # type: ignore[arg-type]
+        convention=convention,
         title=request.title,
         provenance=_provenance(request, judge),
     )

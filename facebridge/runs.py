@@ -191,7 +191,10 @@ def load(run: str | Path) -> Method[Any]:
         tensors = {
             name.removeprefix(prefix): value for name, value in checkpoint.tensors.items() if name.startswith(prefix)
         }
-    method.load_state_dict(tensors)
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{run}: the weights do not fit the recipe beside them ({error})") from error
     return method.eval().requires_grad_(False)
 
 

@@ -29,3 +29,4 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _same_numbers() -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)

@@ -172,7 +172,10 @@ def aligned(
     picture = images.read(path)
     if landmarks is not None and np.isfinite(landmarks).all():
         points = crops.five_points(landmarks) if len(landmarks) == 68 else landmarks
-        return crops.align(picture, points, crop, convention, outside=outside)
+        try:
+            return crops.align(picture, points, crop, convention, outside=outside)
+        except ValueError as error:
+            raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
     if picture.shape[:2] == (crop.height, crop.width):
         return picture
     size = f"{picture.shape[0]}x{picture.shape[1]}"

@@ -70,7 +70,8 @@ def accuracy_interval(
     share = is_genuine.mean()
 
     def statistic(weights: Weights) -> NDArray[np.float64]:
-        parts = [hits[kind] @ weights[kind] / weights[kind].sum(0) for kind in (is_genuine, ~is_genuine)]
+        with np.errstate(invalid="ignore"):  # a resample without a pair of one kind is left out, as NaN
+            parts = [hits[kind] @ weights[kind] / weights[kind].sum(0) for kind in (is_genuine, ~is_genuine)]
         return np.asarray(share * parts[0] + (1 - share) * parts[1])
 
     return interval(statistic, first_ids, second_ids, num_resamples, seed)[0]
