@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facebridge import allocator
 from facebridge.stopping import Stopped
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ Settings = Annotated[
 
 def main() -> None:
     """Run the command line; a user's error is one line on standard error and exit status 2."""
+    allocator.keep_memory()
     try:
         app()
     except Stopped as stopped:

@@ -3,14 +3,14 @@
 Pictures are compared as a file would hold them: rounded to 8 bits, on a scale of 0 to 255.
 """
 
-from math import sqrt
+from math import log10, sqrt
 from typing import Literal
 
 import numpy as np
-import torch
+from kornia.metrics import ssim as structural_similarity
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from facebridge.evaluation.matching import pair_scores
 
@@ -20,7 +20,6 @@ LUMA_WEIGHTS = (65.481, 128.553, 24.966)
 LUMA_BLACK = 16.0
 LOWEST_SQUARED_ERROR = 1.0
 """Mean squared errors below it count as it, as in FSRNet's evaluation; the highest PSNR is therefore 48.13 dB."""
-SSIM_SIGMA_PX = 1.5
 SSIM_WINDOW_PX = 11
 
 
@@ -30,8 +29,8 @@ def psnr(generated: Tensor, target: Tensor, channels: Channels = "y") -> Tensor:
     channels: "y" compares luma, "rgb" all three colours. ValueError: if the shapes are not (B, 3, H, W) and equal.
     """
     first, second = _as_eight_bit(generated, target, channels)
-    squared_error = (first - second).square().mean(dim=(1, 2, 3)).clamp(min=LOWEST_SQUARED_ERROR)
-    return 10 * torch.log10(255**2 / squared_error)
+    found = peak_signal_noise_ratio(first, second, data_range=255.0, reduction="none", dim=(1, 2, 3))
+    return found.clamp(max=10 * log10(255**2 / LOWEST_SQUARED_ERROR))
 
 
 def ssim(generated: Tensor, target: Tensor, channels: Channels = "y") -> Tensor:
@@ -43,18 +42,8 @@ def ssim(generated: Tensor, target: Tensor, channels: Channels = "y") -> Tensor:
     first, second = _as_eight_bit(generated, target, channels)
     if min(first.shape[-2:]) < SSIM_WINDOW_PX:
         raise ValueError(f"SSIM needs faces of at least {SSIM_WINDOW_PX} pixels a side; got {tuple(first.shape[-2:])}")
-    # torchmetrics' own mean takes in the border, where it makes up pixels by reflection.
-    _, similarity = structural_similarity_index_measure(
-        first,
-        second,
-        sigma=SSIM_SIGMA_PX,
-        kernel_size=SSIM_WINDOW_PX,
-        data_range=255.0,
-        reduction="none",
-        return_full_image=True,
-    )
-    border = SSIM_WINDOW_PX // 2
-    return similarity[..., border:-border, border:-border].mean(dim=(1, 2, 3))
+    similarity = structural_similarity(first, second, SSIM_WINDOW_PX, max_val=255.0, padding="valid")
+    return similarity.mean(dim=(1, 2, 3))
 
 
 def luma(faces: Tensor) -> Tensor:
