@@ -102,7 +102,7 @@ def _example(
         generated=generated,
         target=f"pictures/{stem}-target.png",
         scores=of_ways,
-        caption=f"{title}: {row.identity}",
+        caption=title,
     )
 
 

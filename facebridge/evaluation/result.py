@@ -85,7 +85,7 @@ class Example:
     generated: dict[str, str]
     target: str
     scores: dict[str, float]
-    """Method -> score of the generated face against the target."""
+    """Method -> score of the face that it made against its mate in the gallery."""
     caption: str = ""
 
 
