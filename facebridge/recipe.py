@@ -159,7 +159,7 @@ def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `read` takes back."""
-    table = recipe.model_dump(mode="json", exclude_none=True)
+    table = recipe.model_dump(exclude_none=True)
     lines = _pairs({key: value for key, value in table.items() if not isinstance(value, dict)})
     for section, values in table.items():
         if isinstance(values, dict):
@@ -183,6 +183,8 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, Path):
+        value = str(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
