@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,6 @@ def train(
         Diverged: if a loss or a network is not finite; names the step and the loss or the tensor.
         Stopped: after SIGTERM or Ctrl-C, once the checkpoint is written.
     """
-    if recipe.training.threads:
-        torch.set_num_threads(recipe.training.threads)
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     strategy = "ddp" if launched else "ddp_spawn" if processes > 1 else "auto"
     devices: Any = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else processes
@@ -67,7 +66,7 @@ def train(
         accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=recipe.training.precision
     )
     owner = not launched or os.environ["RANK"] == "0"
-    with runs.locked(folder) if owner else nullcontext():
+    with _threads_given_back(), runs.locked(folder) if owner else nullcontext():
         run = _opened(folder, recipe, resume) if owner else Run(folder)
         if strategy == "ddp_spawn":
             with pass_on_stop_signals():
@@ -77,6 +76,16 @@ def train(
         else:
             fabric.launch(partial(_train, recipe=recipe, run=run, faces=faces, progress=progress))
     return run
+
+
+@contextmanager
+def _threads_given_back() -> Iterator[None]:
+    """A recipe may set the number of threads; who called goes on with his own."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _opened(folder: Path, recipe: Recipe, resume: bool) -> Run:

@@ -290,7 +290,7 @@ def test_rendered_folder_holds_every_picture_of_its_face_list(tmp_path: Path) ->
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
     assert tuple(rows[0]) == COLUMNS
-    assert seen == [(4, 8), (8, 8)]
+    assert seen[-1] == (8, 8)
     assert {row["identity"] for row in rows} == {"000005", "000006"}
     drawn = synthetic.render(9, [5], [1], size=64, domains=BOTH)
     for row in rows:

@@ -44,14 +44,20 @@ def render_to(
         raise ValueError(f"identities and shots must be 1 or more, got {identities} and {shots}")
     folder = Path(folder)
     rows: list[dict[str, str]] = []
-    for identity in range(first_identity, first_identity + identities):
-        drawn = render(seed, [identity] * shots, list(range(shots)), size=size, domains=domains, yaw_range=yaw_range)
-        (folder / f"{identity:06d}").mkdir(parents=True, exist_ok=True)
+    people_at_once = max(1, _PICTURES_AT_ONCE // shots)
+    last = first_identity + identities
+    for first in range(first_identity, last, people_at_once):
+        people = range(first, min(first + people_at_once, last))
+        who, which = [person for person in people for _ in range(shots)], list(range(shots)) * len(people)
+        drawn = render(seed, who, which, size=size, domains=domains, yaw_range=yaw_range)
         for domain in domains:
             rows += _write_pictures(folder, drawn, domain, seed)
         if progress is not None:
             progress(len(rows), identities * shots * len(domains))
     return _write_list(folder, rows)
+
+
+_PICTURES_AT_ONCE = 32
 
 
 def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[dict[str, str]]:
@@ -60,6 +66,7 @@ def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[
     for i, picture in enumerate(pictures):
         identity, shot = int(drawn.identity[i]), int(drawn.shot[i])
         path = f"{identity:06d}/{shot:04d}_{domain}.png"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         _write_picture(folder / path, picture, f"{_NOTICE}, seed {seed}, identity {identity}, shot {shot}, {domain}")
         points = [f"{value:.2f}" for value in drawn.landmarks5[i].flatten().tolist()]
         rows.append(
