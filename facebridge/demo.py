@@ -19,7 +19,7 @@ RECIPE = "edsr_identity_demo"
 JUDGE = "embedded_judge"
 SIZES = ((7, 6), (14, 12), (28, 24))
 TRAINING_PEOPLE, TRAINING_SHOTS = 150, 10
-TEST_PEOPLE, TEST_SHOTS = 150, 4
+TEST_PEOPLE, TEST_SHOTS = 180, 4
 """The first shot of a test person is the gallery picture, the others are probes."""
 
 PARTS = ("people", "run", "evaluation")

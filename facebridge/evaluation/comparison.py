@@ -127,7 +127,11 @@ class Pairs(Comparison):
         accuracy = bootstrap.accuracy_interval(found.right, self.genuine, *identities)
         verified = _verified(scores, self.genuine, *identities)
         return Judged(
-            {"accuracy": Figure(found.accuracy, accuracy.low, accuracy.high), **verified},
+            {
+                "accuracy": Figure(found.accuracy, accuracy.low, accuracy.high),
+                "accuracy_std": Figure(found.std),
+                **verified,
+            },
             roc(scores, self.genuine),
             histogram=_histogram(scores, self.genuine),
         )

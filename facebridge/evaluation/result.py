@@ -193,6 +193,12 @@ _METRICS = (
         "other folds; the mean over the folds is given (the LFW protocol).",
     ),
     Metric(
+        "accuracy_std",
+        "Accuracy, standard deviation",
+        "Population standard deviation of the accuracy over the folds.",
+        better="lower",
+    ),
+    Metric(
         "rank1",
         "Rank-1",
         "Share of probes, among those whose identity is enrolled, whose best-scoring gallery picture shows the right "
