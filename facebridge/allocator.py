@@ -1,6 +1,6 @@
 """Keep big activations in the heap: on Linux, glibc gives each back to the system and faults it in again.
 
-Measured on 2 cores: 1.13 times faster training and 1.6 times faster sampling, with the same bits.
+What is computed stays the same to the bit; only the page faults go.
 """
 
 import ctypes

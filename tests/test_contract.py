@@ -133,7 +133,7 @@ def test_recipe_resolves_and_reads_back_as_it_was(name: str, tmp_path: Path) -> 
     (tmp_path / "again.toml").write_text(recipe.to_toml(resolved), "utf-8")
     assert recipe.read(tmp_path / "again.toml") == resolved
     assert resolved.method in NAMES
-    if resolved.recogniser is not None and not resolved.recogniser.name.startswith("embedded_"):
+    if resolved.recogniser is not None:
         assert resolved.recogniser.name in recognisers.names()
 
 

@@ -193,7 +193,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / runs.LOCK)], check=False)
     with runs.locked(tmp_path):
-        pass
+        assert (tmp_path / runs.LOCK).read_text() == str(os.getpid())
 
 
 def trained(folder: Path, steps: int) -> Run:
