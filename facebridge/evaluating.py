@@ -2,16 +2,20 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from facebridge import crops, generating, recipe, recognisers, runs
-from facebridge.evaluation import comparison, experiment, protocol, ways
+from facebridge import crops, recipe, recognisers, runs
+from facebridge.data import face_list
+from facebridge.data.opening import open_faces
+from facebridge.evaluation import comparison, experiment, over_protocols, protocol, ways
 from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation.over_protocols import OverProtocols
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
 from facebridge.evaluation.setting import Setting
 from facebridge.evaluation.ways import Judge, Way
+from facebridge.key_values import key_and_value
 from facebridge.progress import Progress
 from facebridge.recogniser import Mirror
 from facebridge.report import write_report
@@ -26,10 +30,14 @@ class Request:
 
     runs: Sequence[str]
     """Run folders, or NAME=RUN."""
-    faces: Path
+    faces: Path | None = None
+    """Face list with the pictures; None: the protocol is one itself."""
     protocol: Path | None = None
+    """Pairs, or a face list that gives rows of `faces` the splits gallery and probe; None: the splits of `faces`."""
     root: Path | None = None
     landmarks: Path | None = None
+    aligned: str | None = None
+    """The crop of pictures of which the list says neither crop nor landmarks."""
     sizes: tuple[tuple[int, int], ...] = ()
     crop: str = "sphereface"
     convention: str = "umeyama"
@@ -71,6 +79,27 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
     return done
 
 
+def evaluate_folds(request: Request, protocols: Sequence[Path], judge: Judge, out: Path) -> list[OverProtocols]:
+    """Evaluate each protocol into a folder of its own, then the mean and the standard deviation over them.
+
+    Writes `out`/PROTOCOL/ for each, `out`/folds.csv and one page for all.
+
+    Raises:
+        ValueError: as `evaluate`, or if two protocols have one name.
+    """
+    names = [path.stem for path in protocols]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two protocols are called {next(name for name in names if names.count(name) > 1)}")
+    evaluations = [
+        evaluate(replace(request, protocol=path, title=f"{request.title}: {name}"), judge, out / name)
+        for path, name in zip(protocols, names, strict=True)
+    ]
+    figures = over_protocols.over_protocols(evaluations)
+    over_protocols.write(figures, out)
+    write_report([out / name for name in names], out / REPORT)
+    return figures
+
+
 def judge(name: str, weights: Path | None, settings: Sequence[str], mirror: str) -> Judge:
     """The recogniser that judges.
 
@@ -87,7 +116,7 @@ def judge(name: str, weights: Path | None, settings: Sequence[str], mirror: str)
         raise ValueError(f"mirror is {mirror!r}; expected one of {', '.join(get_args(Mirror))}")
     if weights is None and name not in recognisers.shipped():
         raise ValueError(f"{name} needs weights: an untrained recogniser judges nothing; add --weights FILE")
-    return Judge(recognisers.load(name, weights=weights, **dict(map(_key_and_value, settings))), mirror)  # type: ignore[arg-type]
+    return Judge(recognisers.load(name, weights=weights, **dict(map(key_and_value, settings))), mirror)  # type: ignore[arg-type]
 
 
 def headline(done: Evaluation) -> list[str]:
@@ -113,10 +142,14 @@ def percent(figure: Figure) -> str:
 
 
 def _comparison(request: Request) -> Comparison:
-    if request.protocol is None or protocol.is_face_list(request.protocol):
-        faces = generating.open_faces(request.protocol or request.faces, request.root, request.landmarks)
-        return comparison.by_split(faces, str(request.protocol or request.faces))
-    faces = generating.open_faces(request.faces, request.root, request.landmarks)
+    listed = request.faces or request.protocol
+    if listed is None or (request.faces is None and not protocol.is_face_list(listed)):
+        raise ValueError("name the face list with the pictures: --faces LIST")
+    faces = open_faces(listed, request.root, request.landmarks, request.aligned)
+    if request.protocol is None or request.faces is None:
+        return comparison.by_split(faces, str(listed))
+    if protocol.is_face_list(request.protocol):
+        return comparison.by_rows(face_list.read(request.protocol), faces, request.protocol.name)
     return comparison.Pairs(protocol.read_pairs(request.protocol), faces, request.protocol.name)
 
 
@@ -140,13 +173,3 @@ def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
         "alignment": {"crop": request.crop, "convention": request.convention, "interpolation": "cubic"},
         "recipes": recipes,
     }
-
-
-def _key_and_value(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"cannot read the setting {text!r}: write key=value, such as crop=arcface")
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value

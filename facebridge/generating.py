@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from facebridge import crops, images, runs
 from facebridge.crops import Convention, Crop
-from facebridge.data import face_list, finding
-from facebridge.data.batches import aligned
+from facebridge.data import face_list
 from facebridge.data.face_list import FaceList
+from facebridge.data.reading import aligned, located
 from facebridge.evaluation.ways import AS_IT_IS, Judge
 from facebridge.hallucination import hallucinate, reduce
 from facebridge.images import BadPicture
@@ -23,7 +23,6 @@ from facebridge.recipe import FaceListData
 
 LIST = "faces.csv"
 FACES_PER_BLOCK = 32
-ADVICE = "run 'facebridge data landmarks' on the list first"
 
 
 @dataclass(frozen=True)
@@ -34,37 +33,13 @@ class Done:
     refused: list[BadPicture] = field(default_factory=list)
 
 
-def open_faces(path: Path, root: Path | None = None, landmarks: Path | None = None) -> FaceList:
-    """A face list or folder, with landmarks from a file beside it where given.
-
-    Args:
-        path: face list, folder identity/picture, or folder of pictures.
-        root: folder that the list's paths are relative to; None: its own.
-        landmarks: CSV or Parquet with `path` and landmark columns; its paths are those of the list.
-
-    Raises:
-        ValueError: if a file is missing or malformed, or the landmarks know no picture of the list.
-    """
-    faces = finding.open_faces(path, root)
-    if landmarks is None:
-        return faces
-    known = face_list.read_landmarks(landmarks)
-    paths = faces.column("path").tolist()
-    found = [known.get(name) for name in paths]
-    shapes = {points.shape for points in found if points is not None}
-    if not shapes:
-        raise ValueError(f"{landmarks}: has landmarks of none of the {len(paths)} pictures; the first is {paths[0]}")
-    absent = np.full(shapes.pop(), np.nan, np.float32)
-    return faces.with_landmarks(np.stack([absent if points is None else points for points in found]))
-
-
 def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None = None) -> Done:
     """Hallucinate every face of a list into a folder of PNG pictures and a face list.
 
     Args:
         run: a run folder.
-        faces: pictures; with landmarks they are aligned first, without they are taken as aligned faces of any size up
-            to the crop's.
+        faces: pictures; with landmarks they are aligned first; those that name the method's crop, of any size up to
+            it, go in as they are.
         out: the folder; pictures keep their relative path, with the ending .png.
         size: (height, width) in px to which aligned faces are reduced before they go in; None: by each face's own
             size in its picture, so that no detail is made up that the camera gave.
@@ -94,8 +69,7 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
             made.append(row)
             bar.step(row + 1)
     if made:
-        listed = faces.take(made).with_column("path", [names[row] for row in made])
-        face_list.write(finding.moved(listed, out).with_landmarks(_template(method.crop, len(made))), out / LIST)
+        face_list.write(_listed(faces.take(made), [names[row] for row in made], method.crop, out), out / LIST)
     return Done(len(made), refused)
 
 
@@ -137,7 +111,7 @@ def _usable(
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     for row in rows:
         try:
-            yield row, aligned(faces.picture_path(row), faces[row].landmarks, crop, convention)
+            yield row, aligned(faces, row, crop, convention)
         except BadPicture as bad:
             refused.append(bad)
 
@@ -146,23 +120,18 @@ def _source(
     faces: FaceList, row: int, method: Method[Any], size: tuple[int, int] | None, convention: Convention
 ) -> torch.Tensor:
     """The face that goes into the method: (1, 3, h, w)."""
-    landmarks = faces[row].landmarks
-    path = faces.picture_path(row)
-    if landmarks is None and size is None:
-        picture = images.read(path)
-        if picture.shape[0] > method.crop.height or picture.shape[1] > method.crop.width:
-            raise BadPicture(path, f"no landmarks, and larger than an aligned face: {ADVICE}")
+    crop = method.crop
+    if size is not None:
+        return reduce(images.to_faces(aligned(faces, row, crop, convention)[None]), *size)
+    picture, points = located(faces, row)
+    if faces[row].crop == crop.name and picture.shape[0] <= crop.height:
         return images.to_faces(picture[None])
-    face = images.to_faces(aligned(path, landmarks, method.crop, convention)[None])
-    if size is None:
-        assert landmarks is not None
-        size = _natural_size(landmarks, method)
-    return reduce(face, *size)
+    face = images.to_faces(aligned(faces, row, crop, convention)[None])
+    return reduce(face, *_natural_size(points, method))
 
 
-def _natural_size(landmarks: NDArray[np.float32], method: Method[Any]) -> tuple[int, int]:
+def _natural_size(points: NDArray[np.float32], method: Method[Any]) -> tuple[int, int]:
     """The largest size that the method takes which is not more than the face has in its picture."""
-    points = crops.five_points(landmarks) if len(landmarks) == 68 else landmarks
     matrix = crops.similarity(points, method.crop.points)
     height_px = method.crop.height / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     sizes = sorted(method.source_sizes())
@@ -178,6 +147,10 @@ def _names(faces: FaceList) -> list[str]:
     return names
 
 
-def _template(crop: Crop, count: int) -> NDArray[np.float32]:
-    """The landmarks of faces that lie in a crop: its own points."""
-    return np.tile(np.array(crop.points, np.float32), (count, 1, 1))
+def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceList:
+    """The list of the generated faces: the rows of their sources, now lying in a crop."""
+    columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
+    originals = columns.get("original", np.full(len(names), "")).tolist()
+    columns["original"] = [own or key for own, key in zip(originals, sources.keys(), strict=True)]
+    columns |= {"path": names, "crop": [crop.name] * len(names)}
+    return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))

@@ -1,5 +1,6 @@
 """Small material for tests: drawn people on disk, a thin untrained recogniser, a run that was never trained."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,43 @@ def untrained_run(folder: Path, crop: str = "sphereface") -> Path:
     method = methods.load("edsr_identity")(run.recipe.config(), crops.crop(crop))
     weights.write(run.weights, method.state_dict(), {"method": "edsr_identity"})
     return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Shots:
+    """Drawn pictures, uint8 RGB (size, size, 3) by [person][shot], and their points in pixels."""
+
+    vis: list[list[np.ndarray]]
+    nir: list[list[np.ndarray]]
+    five: np.ndarray
+    """(people, shots, 5, 2)"""
+    sixty_eight: np.ndarray
+    """(people, shots, 68, 2)"""
+    yaw_deg: np.ndarray
+    """(people, shots)"""
+
+
+@functools.cache
+def shots(num_people: int = 4, num_shots: int = 4, size: int = 96) -> Shots:
+    """Pictures of drawn people in both cameras, pixel-aligned, to write under the names of any data set's layout."""
+    drawn = synthetic.render(
+        11,
+        [person for person in range(num_people) for _ in range(num_shots)],
+        list(range(num_shots)) * num_people,
+        size=size,
+        domains=("vis", "nir"),
+        truth=True,
+    )
+    by_person = (num_people, num_shots)
+
+    def pictures(domain: str) -> list[list[np.ndarray]]:
+        found = images.to_pictures(drawn.faces[domain])
+        return [list(person) for person in found.reshape(*by_person, size, size, 3)]
+
+    return Shots(
+        pictures("vis"),
+        pictures("nir"),
+        drawn.landmarks5.numpy().reshape(*by_person, 5, 2),
+        drawn.landmarks68.numpy().reshape(*by_person, 68, 2),
+        drawn.yaw_deg.numpy().reshape(by_person),
+    )

@@ -1,6 +1,7 @@
 """Similarities between faces and crops, against points worked out by hand, plain loops, scikit-image and OpenCV."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
 from facebridge import crops
+from facebridge.data import face_list
 
 SPHEREFACE = np.array(crops.crop("sphereface").points)
 TURNED_90 = [[0, -2, 10], [2, 0, 20]]  # by hand: x' = 10 - 2y, y' = 20 + 2x
@@ -183,7 +185,9 @@ def test_wrong_shapes_and_options_are_refused():
 
 
 def test_unknown_crop_names_the_known_ones():
-    with pytest.raises(ValueError, match="arcface, ffe, light_cnn, pcfh, pcfh_256, sphereface, tp_gan"):
+    with pytest.raises(
+        ValueError, match="known crops: arcface, ffe, lfw_deepfunneled, light_cnn"
+    ):
         crops.crop("sphere")
 
 
@@ -192,6 +196,7 @@ def test_sizes_and_points_are_the_published_ones():
     assert sizes == {
         "sphereface": (112, 96),
         "arcface": (112, 112),
+        "lfw_deepfunneled": (250, 250),
         "light_cnn": (128, 128),
         "tp_gan": (128, 128),
         "ffe": (256, 256),
@@ -206,6 +211,19 @@ def test_sizes_and_points_are_the_published_ones():
     tp_gan = np.array(crops.crop("tp_gan").points)
     assert tp_gan[:3].tolist() == [[44, 41], [86, 41], [64, 65]]
     np.testing.assert_allclose(tp_gan[3:].mean(0), [65, 89], atol=1e-9)
+
+
+def test_height_may_follow_a_crops_name():
+    assert crops.crop("arcface_112") is crops.crop("arcface")
+    assert crops.crop("pcfh_256").height == 256  # a crop of that name, not pcfh (144) at another height
+    with pytest.raises(ValueError, match="arcface_224"):
+        crops.crop("arcface_224")
+
+
+@pytest.mark.real
+def test_deep_funneled_crop_is_where_the_faces_of_lfw_are(real_data: Path):
+    points = np.stack(list(face_list.read_landmarks(real_data / "data/lfw/landmarks5.csv").values()))
+    assert np.abs(np.median(points, 0) - crops.crop("lfw_deepfunneled").points).max() < 0.01
 
 
 def test_between_sphereface_and_arcface_is_a_shift_by_8_px():

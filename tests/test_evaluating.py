@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from facebridge import evaluating, recognisers
+from facebridge.data import face_list
+from facebridge.data.face_list import FaceList
 from facebridge.evaluation import result
 from facebridge.evaluation.result import Evaluation, Figure, Row
 from facebridge.evaluation.setting import FULL_SIZE
@@ -49,11 +51,53 @@ def test_provenance_says_what_was_run(run: Path, listed: Path, tmp_path: Path) -
     assert told["time"]
 
 
-def test_protocol_that_is_a_face_list_gives_the_splits(listed: Path, tmp_path: Path) -> None:
-    request = evaluating.Request(runs=[], faces=tmp_path / "not_used.csv", protocol=listed)
-    done = evaluating.evaluate(request, judge(), tmp_path / "out")
+def test_protocol_that_is_a_face_list_needs_no_other_list(listed: Path, tmp_path: Path) -> None:
+    done = evaluating.evaluate(evaluating.Request(runs=[], protocol=listed), judge(), tmp_path / "out")
     assert done.protocol["gallery pictures"] == drawn.PEOPLE
     assert [row.method for row in done.rows] == ["none"]
+
+
+def test_protocol_gives_the_splits_and_the_list_the_faces(listed: Path, tmp_path: Path) -> None:
+    """The list's own paths are those of faces cut from the pictures that the protocol names."""
+    faces = face_list.read(listed)
+    chosen = faces.take([row for row, path in enumerate(faces.column("path").tolist()) if "_vis" in path])
+    bare = FaceList(chosen.root, {name: chosen.column(name) for name in ("path", "identity", "domain", "split")})
+    plan = tmp_path / "protocol.csv"
+    face_list.write(FaceList(tmp_path, {name: bare.column(name) for name in bare.column_names}), plan)
+    cut = chosen.with_column("original", chosen.column("path")).with_column("split", ["other"] * len(chosen))
+    face_list.write(cut, listed.with_name("cut.csv"))
+    found = evaluating.evaluate(
+        evaluating.Request(runs=[], faces=listed.with_name("cut.csv"), protocol=plan), judge(), tmp_path / "a"
+    )
+    face_list.write(chosen, listed.with_name("chosen.csv"))
+    wanted = evaluating.evaluate(
+        evaluating.Request(runs=[], faces=listed.with_name("chosen.csv")), judge(), tmp_path / "b"
+    )
+    assert [row.figures for row in found.rows] == [row.figures for row in wanted.rows]
+
+
+def test_pictures_of_the_protocol_that_the_list_lacks_are_counted(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    face_list.write(faces.take(range(2)), listed.with_name("few.csv"))
+    request = evaluating.Request(runs=[], faces=listed.with_name("few.csv"), protocol=listed)
+    with pytest.raises(ValueError, match=f"{len(faces) - 2} pictures of the protocol .* are not in the face list"):
+        evaluating.evaluate(request, judge(), tmp_path / "out")
+
+
+def test_two_faces_from_one_picture_of_the_protocol_are_refused(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    twice = faces.take([0, *range(len(faces))])
+    originals = twice.column("path").tolist()
+    face_list.write(twice.with_column("original", originals), listed.with_name("twice.csv"))
+    request = evaluating.Request(runs=[], faces=listed.with_name("twice.csv"), protocol=listed)
+    with pytest.raises(ValueError, match="several faces"):
+        evaluating.evaluate(request, judge(), tmp_path / "out")
+
+
+def test_pairs_alone_name_no_faces(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("path_a,path_b,genuine\n", "utf-8")
+    with pytest.raises(ValueError, match="--faces"):
+        evaluating.evaluate(evaluating.Request(runs=[], protocol=tmp_path / "pairs.csv"), judge(), tmp_path / "out")
 
 
 def test_run_of_another_crop_is_refused_before_anything_is_done(listed: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facebridge import crops, generating, images, runs
-from facebridge.data import face_list
+from facebridge.data import face_list, opening
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation.ways import Judge
 from facebridge.hallucination import hallucinate, reduce
@@ -78,6 +78,8 @@ def test_every_generated_picture_says_so_and_is_listed_with_the_template(
     made = face_list.read(tmp_path / "out" / generating.LIST)
     for column in ("path", "identity", "domain", "split"):
         assert made.column(column).tolist() == faces.column(column).tolist()
+    assert set(made.column("crop")) == {"sphereface"}
+    assert made.column("original").tolist() == faces.column("path").tolist()
     assert made.landmarks is not None
     assert made.landmarks == pytest.approx(np.tile(CROP.points, (len(faces), 1, 1)), abs=0.01)
     for row in range(len(made)):
@@ -85,9 +87,9 @@ def test_every_generated_picture_says_so_and_is_listed_with_the_template(
         assert images.read(made.picture_path(row)).shape == (CROP.height, CROP.width, 3)
 
 
-def test_faces_without_landmarks_are_taken_at_any_size(run: Path, tmp_path: Path) -> None:
-    source = folder_of({"a.png": (7, 6), "b.png": (28, 24), "c.bmp.png": (11, 30)}, tmp_path / "in")
-    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+def test_faces_that_are_aligned_already_go_in_at_their_own_size(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "b.png": (28, 24), "c.bmp.png": (11, 9)}, tmp_path / "in")
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
     assert done.count == 3
     method = runs.load(run)
     for name in ("a.png", "b.png", "c.bmp.png"):
@@ -98,7 +100,7 @@ def test_faces_without_landmarks_are_taken_at_any_size(run: Path, tmp_path: Path
 def test_bad_picture_is_named_and_the_rest_goes_on(run: Path, tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6), "c.png": (7, 6)}, tmp_path / "in")
     (source / "b.png").write_bytes(GARBAGE)
-    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
     assert done.count == 2
     assert [Path(bad.path).name for bad in done.refused] == ["b.png"]
     made = face_list.read(tmp_path / "out" / generating.LIST)
@@ -106,25 +108,37 @@ def test_bad_picture_is_named_and_the_rest_goes_on(run: Path, tmp_path: Path) ->
     assert not (tmp_path / "out" / "b.png").exists()
 
 
-def test_asked_size_needs_landmarks_or_an_aligned_picture(run: Path, tmp_path: Path) -> None:
-    source = folder_of({"a.png": (7, 6), "b.png": (112, 96)}, tmp_path / "in")
-    done = generating.generate(run, generating.open_faces(source), tmp_path / "out", (14, 12))
+def test_asked_size_of_an_aligned_face_is_that_of_its_crop(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"b.png": (112, 96)}, tmp_path / "in")
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out", (14, 12))
     assert done.count == 1
-    assert "no landmarks" in done.refused[0].cause
+    wanted = hallucinate(runs.load(run), reduce(images.to_faces(images.read(source / "b.png")[None]), 14, 12))
+    assert np.array_equal(images.read(tmp_path / "out" / "b.png"), images.to_pictures(wanted)[0])
 
 
-def test_photograph_without_landmarks_is_not_taken_for_an_aligned_face(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [None, (14, 12)])
+def test_picture_of_which_nothing_says_where_the_face_is_is_refused(
+    run: Path, tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    source = folder_of({"unknown.png": (112, 96)}, tmp_path / "in")
+    done = generating.generate(run, opening.open_faces(source), tmp_path / "out", size)
+    assert done.count == 0
+    assert "facebridge data landmarks" in done.refused[0].cause
+    assert "--aligned" in done.refused[0].cause
+
+
+def test_photograph_is_not_taken_for_an_aligned_face(run: Path, tmp_path: Path) -> None:
     source = folder_of({"aligned.png": (112, 96), "photo.png": (250, 250)}, tmp_path / "in")
-    done = generating.generate(run, generating.open_faces(source), tmp_path / "out")
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
     assert done.count == 1
     assert [Path(bad.path).name for bad in done.refused] == ["photo.png"]
-    assert "facebridge data landmarks" in done.refused[0].cause
+    assert "112x96" in done.refused[0].cause
 
 
 def test_two_pictures_of_one_new_name_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6), "a.jpg": (7, 6)}, tmp_path / "in")
     with pytest.raises(ValueError, match=r"a\.png.*different names"):
-        generating.generate(run, generating.open_faces(source), tmp_path / "out")
+        generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -133,14 +147,14 @@ def test_sources_are_never_overwritten(run: Path, tmp_path: Path, out: str) -> N
     source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
     before = (source / "a.png").read_bytes()
     with pytest.raises(ValueError, match="another folder"):
-        generating.generate(run, generating.open_faces(source), tmp_path / out)
+        generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / out)
     assert (source / "a.png").read_bytes() == before
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
     with pytest.raises(ValueError, match="not a run"):
-        generating.generate(source, generating.open_faces(source), tmp_path / "out")
+        generating.generate(source, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
 
 
 def test_embeddings_are_those_of_the_recogniser_in_the_order_of_the_list(listed: Path, tmp_path: Path) -> None:
@@ -183,29 +197,6 @@ def test_embedding_nothing_is_an_error_that_names_a_picture(tmp_path: Path) -> N
     (tmp_path / "in" / "a.png").write_bytes(GARBAGE)
     with pytest.raises(ValueError, match=r"none of the 1 .*a\.png"):
         generating.embed(
-            Judge(drawn.thin_recogniser()), generating.open_faces(tmp_path / "in"), "sphereface", tmp_path / "out.npz"
+            Judge(drawn.thin_recogniser()), opening.open_faces(tmp_path / "in"), "sphereface", tmp_path / "out.npz"
         )
     assert not (tmp_path / "out.npz").exists()
-
-
-def test_landmarks_come_from_a_file_beside_the_list(listed: Path, tmp_path: Path) -> None:
-    faces = face_list.read(listed)
-    face_list.write(faces.take([0, 2]), tmp_path / "landmarks.csv", allow_outside=True)
-    moved = (tmp_path / "landmarks.csv").read_text("utf-8").replace(f"{_prefix(tmp_path, listed)}/", "")
-    (tmp_path / "landmarks.csv").write_text(moved, "utf-8")
-    opened = generating.open_faces(listed, landmarks=tmp_path / "landmarks.csv")
-    assert [opened[row].landmarks is not None for row in range(len(opened))] == [True, False, True, False, False, False]
-    assert opened[0].landmarks == pytest.approx(faces[0].landmarks, abs=0.01)
-
-
-def test_landmarks_of_other_pictures_are_refused(listed: Path, tmp_path: Path) -> None:
-    others = one_face(tmp_path, 1.0)
-    face_list.write(others, tmp_path / "landmarks.csv")
-    with pytest.raises(ValueError, match="landmarks of none"):
-        generating.open_faces(listed, landmarks=tmp_path / "landmarks.csv")
-
-
-def _prefix(folder: Path, listed: Path) -> str:
-    first = face_list.read(folder / "landmarks.csv", allow_outside=True).column("path")[0]
-    own = face_list.read(listed).column("path")[0]
-    return str(first).removesuffix(f"/{own}")

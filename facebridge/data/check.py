@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facebridge import crops, images
+from facebridge.data.data_set import Count
 from facebridge.data.face_list import FaceList
 
 TRAIN_SPLIT = "train"
+FACE_NUMBER = "face"
+"""The extra column that tells several faces of one picture apart."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,11 @@ class Finding:
 class CheckReport:
     """What `check` found.
 
-    repeated_paths: the same path in a second row. same_content: another file with the same bytes. landmarks_outside:
-    a point lies beyond the picture's edge. landmarks_mirrored: right and left are swapped (`crops.is_mirrored`).
-    split_leaks: identities of the split "train" that are in another split too. without_landmarks counts only in lists
-    that have landmarks; it and extra_columns (which FaceBridge gives no meaning) are notes, all others problems.
+    repeated_paths: the same path in a second row, with the same region and number of the face in it. same_content:
+    another file with the same bytes. landmarks_outside: a point lies beyond the picture's edge. landmarks_mirrored:
+    right and left are swapped (`crops.is_mirrored`). split_leaks: identities of the split "train" that are in another
+    split too. without_landmarks counts only in lists that have landmarks; it and extra_columns (which FaceBridge gives
+    no meaning) are notes, all others problems.
     """
 
     num_rows: int
@@ -49,11 +53,14 @@ class CheckReport:
     split_leaks: Finding
     without_landmarks: Finding
     extra_columns: Finding
+    counts: tuple[Count, ...] = ()
+    """Numbers that are known of the whole data set; one that differs is a problem: figures would not compare."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found that would spoil a training or an evaluation."""
-        return not any(finding.count for name, finding in self._findings() if name not in _NOTES)
+        spoilt = any(finding.count for name, finding in self._findings() if name not in _NOTES)
+        return not spoilt and all(count.found == count.expected for count in self.counts)
 
     def lines(self) -> list[str]:
         """The report as lines of text."""
@@ -65,6 +72,7 @@ class CheckReport:
                 more = ", ..." if finding.count > len(finding.first) else ""
                 kind = "note" if name in _NOTES else "PROBLEM"
                 lines.append(f"{kind}: {name.replace('_', ' ')}: {finding.count:,}: {', '.join(finding.first)}{more}")
+        lines += [("" if count.found == count.expected else "PROBLEM: ") + str(count) for count in self.counts]
         return [*lines, "no problems" if self.ok else "there are problems"]
 
     def __str__(self) -> str:
@@ -76,16 +84,21 @@ class CheckReport:
 
 
 def check(
-    face_list: FaceList, workers: int = 2, max_pixels: int = images.MAX_PIXELS, num_named: int = 5
+    face_list: FaceList,
+    workers: int = 2,
+    max_pixels: int = images.MAX_PIXELS,
+    num_named: int = 5,
+    counts: Sequence[Count] = (),
+    may_overlap: bool = False,
 ) -> CheckReport:
     """Decode every picture of a face list once and look for what would spoil a job; see `CheckReport`.
 
     workers: threads. max_pixels: larger pictures count as unreadable. num_named: how many of each finding are named.
+    counts: what is known of the data set. may_overlap: identities of the training may be in other splits too.
     """
     paths = [posixpath.normpath(path) for path in face_list.column("path").tolist()]
-    first_row: dict[str, int] = {}
-    repeated = [path for row, path in enumerate(paths) if first_row.setdefault(path, row) != row]
-    files = _inspect_all(face_list.root, list(first_row), workers, max_pixels)
+    repeated = _repeated(face_list)
+    files = _inspect_all(face_list.root, list(dict.fromkeys(paths)), workers, max_pixels)
     row_sizes = files.sizes[np.array([files.position[path] for path in paths], np.int64)]
     outside, mirrored, without = _landmark_rows(face_list, row_sizes)
 
@@ -105,9 +118,10 @@ def check(
         same_content=finding(files.same_content),
         landmarks_outside=finding(paths[row] for row in outside),
         landmarks_mirrored=finding(paths[row] for row in mirrored),
-        split_leaks=finding(_split_leaks(face_list)),
+        split_leaks=finding([] if may_overlap else _split_leaks(face_list)),
         without_landmarks=finding(paths[row] for row in without),
-        extra_columns=finding(face_list.extra_names),
+        extra_columns=finding(name for name in face_list.extra_names if name != FACE_NUMBER),
+        counts=tuple(counts),
     )
 
 
@@ -175,6 +189,17 @@ def _landmark_rows(
     outside = ((points < -0.5) | (points > last)).any((1, 2)) & known & ~absent
     five = points if points.shape[1] == 5 else crops.five_points(points)
     return np.flatnonzero(outside), np.flatnonzero(crops.is_mirrored(five)), np.flatnonzero(absent)
+
+
+def _repeated(face_list: FaceList) -> list[str]:
+    numbers = face_list.column(FACE_NUMBER).tolist() if FACE_NUMBER in face_list.column_names else [""] * len(face_list)
+    seen: set[tuple[str, str]] = set()
+    repeated = []
+    for key in zip(map(posixpath.normpath, face_list.keys()), numbers, strict=True):
+        if key in seen:
+            repeated.append(key[0])
+        seen.add(key)
+    return repeated
 
 
 def _split_leaks(face_list: FaceList) -> list[str]:

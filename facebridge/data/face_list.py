@@ -1,5 +1,6 @@
 """The face list: one table, one row a picture, that says who is where, under which camera, and how seen."""
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ class FaceRow:
     """One picture of a face list. None: the list does not say.
 
     path: relative to the list's folder. yaw_deg: degrees. landmarks: (5 or 68, 2) float32 pixels (x, y) of the
-    picture. extra: cells of the columns that FaceBridge has no meaning for.
+    picture. crop: how the picture was aligned, one of `facebridge.crops.names()`. region: the part of the picture that
+    counts, `left top width height` in pixels. original: the key (see `FaceList.keys`) of the picture that an aligned
+    face was first cut from. extra: cells of the columns that FaceBridge has no meaning for.
     """
 
     path: str
@@ -31,6 +34,9 @@ class FaceRow:
     expression: str | None = None
     pair: str | None = None
     landmarks: NDArray[np.float32] | None = None
+    crop: str | None = None
+    region: str | None = None
+    original: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -38,8 +44,9 @@ class FaceList:
     """A table of pictures of faces, held as columns.
 
     root: the folder that the paths are relative to.
-    columns: name -> N texts. "path", "identity" and "domain" are needed; "session", "split", "expression", "pair" and
-    "yaw_deg" (N numbers, NaN: unknown) have a meaning; any other name is carried along. An empty text means unknown.
+    columns: name -> N texts. "path", "identity" and "domain" are needed; "session", "split", "expression", "pair",
+    "crop", "region", "original" and "yaw_deg" (N numbers, NaN: unknown) have a meaning; any other name is carried
+    along. An empty text means unknown.
     landmarks: (N, 5 or 68, 2) pixels, NaN in rows without; None for a list without landmarks.
 
     ValueError: if a needed column is missing or has an empty text, lengths differ, a number is infinite, or the
@@ -74,6 +81,9 @@ class FaceList:
             expression=cells.get("expression") or None,
             pair=cells.get("pair") or None,
             landmarks=None if points is None or np.isnan(points).any() else points,
+            crop=cells.get("crop") or None,
+            region=cells.get("region") or None,
+            original=cells.get("original") or None,
             extra={name: cells[name] for name in self.extra_names},
         )
 
@@ -102,6 +112,20 @@ class FaceList:
         if name not in self._columns:
             raise ValueError(f"the face list has no column {name!r}; it has {', '.join(self._columns)}")
         return self._columns[name]
+
+    def keys(self) -> list[str]:
+        """What tells the pictures apart: the path, and where a row has a region that too.
+
+        It is written as the W3C's media fragments are: PATH#xywh=left,top,width,height.
+        """
+        paths: list[str] = self._columns["path"].tolist()
+        if "region" not in self._columns:
+            return paths
+        regions: list[str] = self._columns["region"].tolist()
+        return [
+            f"{path}#xywh={','.join(region.split())}" if region else path
+            for path, region in zip(paths, regions, strict=True)
+        ]
 
     def picture_path(self, index: int) -> Path:
         """Where the picture of a row lies."""
@@ -214,18 +238,70 @@ def write(face_list: FaceList, path: str | Path, *, allow_outside: bool = False)
     writers = {".csv": list_files.write_csv, ".parquet": list_files.write_parquet}
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path}: face lists are written as {' or '.join(writers)}")
-    paths = face_list.column("path").tolist()
-    own, new = os.path.realpath(face_list.root), os.path.realpath(path.parent)
-    if own != new:
-        paths = [os.path.relpath(os.path.join(own, name), new) for name in paths]
-    for row, name in enumerate(paths, start=1):
-        try:
-            list_files.relative_path(name, allow_outside)
-        except ValueError as error:
-            raise ValueError(f"{path}: row {row}: {error}") from error
+    paths = relocated(face_list, path.parent)
+    try:
+        list_files.refuse_unsafe(paths, allow_outside)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     columns = {name: face_list.column(name) for name in face_list.column_names}
-    table = list_files.Table(columns | {"path": list_files.strings(paths)}, face_list.landmarks)
-    writers[path.suffix.lower()](table, path)
+    writers[path.suffix.lower()](list_files.Table(columns | {"path": paths}, face_list.landmarks), path)
+
+
+def relocated(face_list: FaceList, folder: Path) -> NDArray[Any]:
+    """The paths as a list in this folder has them: relative to it."""
+    paths = face_list.column("path")
+    own, new = os.path.realpath(face_list.root), os.path.realpath(folder)
+    if own == new:
+        return paths
+    return list_files.strings(os.path.relpath(os.path.join(own, name), new) for name in paths.tolist())
+
+
+def to_json(row: FaceRow) -> bytes:
+    """A row as a JSON object: its texts, `yaw_deg`, `landmarks` and `extra`, where it has them."""
+    cells: dict[str, Any] = {name: value for name, value in vars(row).items() if isinstance(value, str)}
+    if row.yaw_deg is not None:
+        cells["yaw_deg"] = _shortest(np.float32(row.yaw_deg))
+    if row.landmarks is not None:
+        cells["landmarks"] = [[_shortest(x), _shortest(y)] for x, y in row.landmarks]
+    if row.extra:
+        cells["extra"] = row.extra
+    return json.dumps(cells, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def from_json(data: bytes) -> FaceRow:
+    """A row from the JSON that `to_json` gives.
+
+    ValueError: if it is not that, a needed text is missing, or the path leaves the list's folder.
+    """
+    try:
+        cells = dict(json.loads(data))
+        yaw_deg, landmarks = cells.pop("yaw_deg", None), cells.pop("landmarks", None)
+        extra = {name: _as_text(name, value) for name, value in dict(cells.pop("extra", {})).items()}
+        texts = {name: _as_text(name, value) for name, value in cells.items()}
+        missing = [name for name in list_files.REQUIRED if not texts.get(name)]
+        if missing:
+            raise ValueError(f"{missing[0]!r} is missing")
+        texts["path"] = list_files.relative_path(texts["path"], allow_outside=False)
+        points = None if landmarks is None else _as_landmarks([landmarks], 1)[0]
+        if not np.isfinite([0.0 if yaw_deg is None else yaw_deg, 0.0 if points is None else points.max()]).all():
+            raise ValueError("a number is none")
+        return FaceRow(
+            **texts, yaw_deg=None if yaw_deg is None else float(np.float32(yaw_deg)), landmarks=points, extra=extra
+        )
+    except (OverflowError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _shortest(value: np.float32) -> float:
+    """The number of fewest digits that reads back as this one."""
+    return float(str(value))
+
+
+def _as_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} is {str(value)[:40]!r}; expected text")
+    value.encode()  # a lone surrogate is no text
+    return value
 
 
 _SUFFIXES: dict[str, Layout] = {".csv": "csv", ".parquet": "parquet", ".txt": "text"}

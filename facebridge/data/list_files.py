@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ Column = NDArray[Any]
 STRINGS = np.dtypes.StringDType()
 
 REQUIRED = ("path", "identity", "domain")
-OPTIONAL_TEXT = ("session", "split", "expression", "pair")
+OPTIONAL_TEXT = ("session", "split", "expression", "pair", "crop", "region", "original")
 NUMBERS = ("yaw_deg",)
 LANDMARKS_5 = tuple(
     f"{point}_{axis}" for point in ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left") for axis in "xy"
@@ -29,6 +29,7 @@ LANDMARKS_68 = tuple(f"p{point:02}_{axis}" for point in range(68) for axis in "x
 PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"])
 _TEXT_DOMAINS = {"0": "nir", "1": "vis"}  # DVG's lists
 _LARGEST_NUMBER = 1e9
+ROWS_PER_BATCH = 65536
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def read_csv(path: Path, allow_outside: bool, required: Sequence[str] = REQUIRED
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             try:
-                return _collect(next(rows, []), (row for row in rows if row), allow_outside, required)
-            except (csv.Error, _BadRow) as error:
+                return collect(next(rows, []), (row for row in rows if row), allow_outside, required)
+            except (csv.Error, BadRow) as error:
                 raise ValueError(f"{path}: line {rows.line_num}: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error})") from error
@@ -54,21 +55,22 @@ def read_csv(path: Path, allow_outside: bool, required: Sequence[str] = REQUIRED
 
 def read_parquet(path: Path, allow_outside: bool, required: Sequence[str] = REQUIRED) -> Table:
     """Read a Parquet file."""
-    parquet = _parquet()
-    row_number = 0
-
-    def rows(file: Any) -> Iterator[Sequence[object]]:
-        nonlocal row_number
-        for batch in file.iter_batches(batch_size=4096):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                row_number += 1
-                yield row
-
     try:
-        with parquet.ParquetFile(path) as file:
-            return _collect(file.schema_arrow.names, rows(file), allow_outside, required)
-    except _BadRow as error:
-        raise ValueError(f"{path}: row {row_number}: {error}") from error
+        with pyarrow_parquet().ParquetFile(path) as file:
+            num_rows = file.metadata.num_rows
+            whole, first = _empty(file.schema_arrow.names, num_rows, required), 0
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
+                piece, rows = from_arrow(batch, allow_outside, required, first), slice(first, first + batch.num_rows)
+                for name, values in piece.columns.items():
+                    whole.columns[name][rows] = values
+                if whole.landmarks is not None:
+                    whole.landmarks[rows] = piece.landmarks
+                first += batch.num_rows
+            if first != num_rows:
+                raise ValueError(f"has {first:,} rows, but says that it has {num_rows:,}")
+            return whole
+    except MemoryError as error:
+        raise ValueError(f"{path}: is more than memory holds; read it in pieces (facebridge.data.pieces)") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -85,7 +87,7 @@ def read_text(path: Path, allow_outside: bool, domain: str) -> Table:
             if not words:
                 continue
             if len(words) not in (2, 3) or num_words not in (None, len(words)):
-                raise _BadRow(
+                raise BadRow(
                     f"{len(words)} words; expected `path label [domain]`, on every line alike, without spaces in paths"
                 )
             num_words = len(words)
@@ -93,8 +95,8 @@ def read_text(path: Path, allow_outside: bool, domain: str) -> Table:
 
     try:
         with path.open(encoding="utf-8-sig") as file:
-            return _collect(REQUIRED, rows(file), allow_outside, REQUIRED)
-    except _BadRow as error:
+            return collect(REQUIRED, rows(file), allow_outside, REQUIRED)
+    except BadRow as error:
         raise ValueError(f"{path}: line {line_number}: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error})") from error
@@ -110,38 +112,75 @@ def read_folder(root: Path, domain: str) -> Table:
         raise ValueError(f"{root}/{stray}: lies in no identity's folder; expected {root}/identity/picture")
     rows = ((path, path.split("/", 1)[0], domain) for path in paths)
     try:
-        return _collect(REQUIRED, rows, False, REQUIRED)
-    except _BadRow as error:
+        return collect(REQUIRED, rows, False, REQUIRED)
+    except BadRow as error:
         raise ValueError(f"{root}: {error}") from error
 
 
 def write_csv(table: Table, path: Path) -> None:
     """Write a CSV file; it appears whole or not at all."""
-    names, columns = _flat(table)
-    # Python 3.11 quotes a carriage return only if it is part of the line's end.
-    texts = [strings(names), *(column for column in columns if column.dtype == STRINGS)]
-    odd = any((np.strings.find(text, "\r") >= 0).any() for text in texts)
-    with _replacing(path) as temporary, temporary.open("x", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
-        writer.writerow(names)
-        for start in range(0, len(columns[0]), 4096):
-            writer.writerows(zip(*(_as_text(column[start : start + 4096]) for column in columns), strict=True))
+    with replacing(path) as temporary, temporary.open("x", encoding="utf-8", newline="") as file:
+        write_csv_header(table, file)
+        write_csv_rows(table, file)
+
+
+def write_csv_header(table: Table, file: TextIO) -> None:
+    """Write the line of names."""
+    names = flat(table)[0]
+    _csv_writer(file, [strings(names)]).writerow(names)
+
+
+def write_csv_rows(table: Table, file: TextIO) -> None:
+    """Write the rows of a table, without the line of names."""
+    columns = flat(table)[1]
+    writer = _csv_writer(file, [column for column in columns if column.dtype == STRINGS])
+    for start in range(0, len(columns[0]), 4096):
+        writer.writerows(zip(*(_as_text(column[start : start + 4096]) for column in columns), strict=True))
 
 
 def write_parquet(table: Table, path: Path) -> None:
     """Write a Parquet file; it appears whole or not at all."""
-    parquet = _parquet()
+    parquet = pyarrow_parquet()
+    with replacing(path) as temporary:
+        parquet.write_table(to_arrow(table), temporary)
+
+
+def to_arrow(table: Table) -> Any:
+    """The table as a pyarrow.Table: texts as strings, numbers as float32, NaN as null."""
+    pyarrow_parquet()
     import pyarrow
 
-    names, columns = _flat(table)
+    names, columns = flat(table)
     arrays = [
         pyarrow.array(column.astype(object), pyarrow.string())
         if column.dtype == STRINGS
         else pyarrow.array(column, from_pandas=True)
         for column in columns
     ]
-    with _replacing(path) as temporary:
-        parquet.write_table(pyarrow.table(arrays, names=list(names)), temporary)
+    return pyarrow.table(arrays, names=list(names))
+
+
+def from_arrow(batch: Any, allow_outside: bool, required: Sequence[str] = REQUIRED, first: int = 0) -> Table:
+    """A pyarrow.RecordBatch as a table; `first` is how many rows lie before it.
+
+    A batch in which all is as it should be is converted a column at a time, any other row by row.
+    ValueError: with row and column, if a cell is not as it should be.
+    """
+    table = _quickly(batch, checked_header(batch.schema.names, required), allow_outside, required)
+    if table is not None:
+        return table
+    row_number = first
+
+    def rows() -> Iterator[Sequence[object]]:
+        nonlocal row_number
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row_number += 1
+            yield row
+
+    try:
+        return collect(batch.schema.names, rows(), allow_outside, required)
+    except BadRow as error:
+        raise ValueError(f"row {row_number}: {error}") from error
 
 
 def strings(values: Iterable[str]) -> Column:
@@ -167,21 +206,39 @@ def relative_path(path: str, allow_outside: bool) -> str:
     return path
 
 
-class _BadRow(ValueError):
+def refuse_unsafe(paths: Column, allow_outside: bool, first: int = 0) -> None:
+    """ValueError: with the row, if a path is not as `relative_path` wants it; `first` rows lie before these."""
+    for row, path in enumerate(paths.tolist(), start=first + 1):
+        try:
+            relative_path(path, allow_outside)
+        except ValueError as error:
+            raise ValueError(f"row {row}: {error}") from error
+
+
+def all_safe(paths: Column, allow_outside: bool) -> bool:
+    """Whether a quick look with pyarrow finds nothing that `refuse_unsafe` may have to refuse."""
+    from pyarrow import array, compute, string
+
+    texts = array(paths.astype(object), string())
+    return not compute.any(compute.match_substring_regex(texts, _UNCLEAN if allow_outside else _UNSAFE)).as_py()
+
+
+class BadRow(ValueError):
     """What is wrong with the row (or header) that was read last; the reader adds where that is."""
 
 
-def _collect(
+def collect(
     header: Sequence[str], rows: Iterable[Sequence[object]], allow_outside: bool, required: Sequence[str]
 ) -> Table:
-    landmark_names = _checked_header(header, required)
+    """The rows under a header as columns, each cell checked. BadRow: if a cell, a row or the header is wrong."""
+    landmark_names = checked_header(header, required)
     position = {name: index for index, name in enumerate(header)}
     numbers = {name: array("d") for name in NUMBERS if name in position}
     texts: dict[str, list[str]] = {name: [] for name in header if name not in {*landmark_names, *numbers}}
     landmarks = array("f")
     for row in rows:
         if len(row) != len(header):
-            raise _BadRow(f"{len(row)} cells; expected {len(header)}, as in the header")
+            raise BadRow(f"{len(row)} cells; expected {len(header)}, as in the header")
         for name, text_column in texts.items():
             text_column.append(_text(row[position[name]], name, name in required, allow_outside))
         for name, number_column in numbers.items():
@@ -191,47 +248,105 @@ def _collect(
     try:
         columns: dict[str, Column] = {name: strings(values) for name, values in texts.items()}
     except ValueError as error:
-        raise _BadRow(str(error)) from error
+        raise BadRow(str(error)) from error
     columns |= {name: np.array(values, np.float32) for name, values in numbers.items()}
     points = np.array(landmarks, np.float32).reshape(-1, len(landmark_names) // 2, 2) if landmark_names else None
     return Table({name: columns[name] for name in header if name in columns}, points)
 
 
-def _checked_header(header: Sequence[str], required: Sequence[str]) -> tuple[str, ...]:
-    """Refuse a header that is not one; return the names of its landmark columns."""
+def checked_header(header: Sequence[str], required: Sequence[str]) -> tuple[str, ...]:
+    """The names of the landmark columns. BadRow: if the header is not one of a face list."""
     missing = [name for name in required if name not in header]
     if missing:
         found = ", ".join(map(repr, header[:20])) or "nothing"
-        raise _BadRow(f"column {missing[0]!r} is missing; the header has {found}; expected {', '.join(required)}")
+        raise BadRow(f"column {missing[0]!r} is missing; the header has {found}; expected {', '.join(required)}")
     repeated = [name for index, name in enumerate(header) if name in header[:index]]
     if repeated:
-        raise _BadRow(f"column {repeated[0]!r} appears twice")
+        raise BadRow(f"column {repeated[0]!r} appears twice")
     if "" in header:
-        raise _BadRow("a column has no name")
+        raise BadRow("a column has no name")
     present = [names for names in (LANDMARKS_5, LANDMARKS_68) if set(names) & set(header)]
     if len(present) > 1:
-        raise _BadRow("five and 68 landmarks in one list; keep one kind")
+        raise BadRow("five and 68 landmarks in one list; keep one kind")
     names = present[0] if present else ()
     absent = [name for name in names if name not in header]
     if absent:
-        raise _BadRow(f"landmark column {absent[0]!r} is missing, though others of its kind are there")
+        raise BadRow(f"landmark column {absent[0]!r} is missing, though others of its kind are there")
     return names
+
+
+def _empty(header: Sequence[str], num_rows: int, required: Sequence[str]) -> Table:
+    points = checked_header(header, required)
+    names = [name for name in header if name not in points]
+    columns: dict[str, Column] = {
+        name: np.empty(num_rows, np.float32 if name in NUMBERS else STRINGS) for name in names
+    }
+    return Table(columns, np.empty((num_rows, len(points) // 2, 2), np.float32) if points else None)
+
+
+_UNCLEAN = r"^$|\\|\x00"
+_UNSAFE = _UNCLEAN + r"|^/|^[A-Za-z][A-Za-z0-9+.-]*:|(^|/)\.\.(/|$)"
+
+
+def _quickly(batch: Any, points: Sequence[str], allow_outside: bool, required: Sequence[str]) -> Table | None:
+    """The batch as `collect` would give it, without a look at each cell; None if a cell may need one."""
+    columns: dict[str, Column] = {}
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        if name in points or name in NUMBERS:
+            column = _quick_numbers(values)
+        elif name == "path":
+            column = _quick_texts(values, _UNCLEAN if allow_outside else _UNSAFE)
+        else:
+            column = _quick_texts(values, "^$" if name in required else None)
+        if column is None:
+            return None
+        columns[name] = column
+    landmarks = np.stack([columns.pop(name) for name in points], axis=1) if points else None
+    if landmarks is not None:
+        if (np.isnan(landmarks).any(1) & ~np.isnan(landmarks).all(1)).any():
+            return None
+        landmarks = landmarks.reshape(-1, len(points) // 2, 2)
+    return Table(columns, landmarks)
+
+
+def _quick_texts(values: Any, refused: str | None) -> Column | None:
+    from pyarrow import compute, string, types
+
+    if types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if types.is_integer(values.type):
+        values = values.cast(string())
+    if not (types.is_string(values.type) or types.is_large_string(values.type)):
+        return None
+    values = values.fill_null("")
+    if refused is not None and compute.any(compute.match_substring_regex(values, refused)).as_py():
+        return None
+    return np.asarray(values.to_numpy(zero_copy_only=False).astype(STRINGS))
+
+
+def _quick_numbers(values: Any) -> Column | None:
+    from pyarrow import float64, types
+
+    if not (types.is_integer(values.type) or types.is_floating(values.type)):
+        return None
+    numbers = values.cast(float64(), safe=False).to_numpy(zero_copy_only=False)
+    return None if (np.abs(numbers) > _LARGEST_NUMBER).any() else numbers.astype(np.float32)
 
 
 def _text(cell: object, name: str, required: bool, allow_outside: bool) -> str:
     if cell is None:
         cell = ""
     if not isinstance(cell, (str, int)) or isinstance(cell, bool):
-        raise _BadRow(f"column {name!r}: {cell!r} is a {type(cell).__name__}; expected text")
+        raise BadRow(f"column {name!r}: {cell!r} is a {type(cell).__name__}; expected text")
     text = str(cell)
     if required and not text:
-        raise _BadRow(f"column {name!r} is empty")
+        raise BadRow(f"column {name!r} is empty")
     if name != "path":
         return sys.intern(text)
     try:
         return relative_path(text, allow_outside)
     except ValueError as error:
-        raise _BadRow(f"column 'path': {error}") from error
+        raise BadRow(f"column 'path': {error}") from error
 
 
 def _number(cell: object, name: str) -> float:
@@ -240,22 +355,22 @@ def _number(cell: object, name: str) -> float:
     try:
         value = float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise _BadRow(f"column {name!r}: {cell!r} is not a number") from error
+        raise BadRow(f"column {name!r}: {cell!r} is not a number") from error
     if abs(value) > _LARGEST_NUMBER:
-        raise _BadRow(f"column {name!r}: {cell!r} is too large")
+        raise BadRow(f"column {name!r}: {cell!r} is too large")
     return value
 
 
 def _point_values(values: list[float]) -> list[float]:
     num_missing = sum(math.isnan(value) for value in values)
     if num_missing not in (0, len(values)):
-        raise _BadRow(f"{num_missing} of {len(values)} landmark cells are empty; fill in all or none")
+        raise BadRow(f"{num_missing} of {len(values)} landmark cells are empty; fill in all or none")
     return values
 
 
 def _text_domain(word: str) -> str:
     if word.isdigit() and word not in _TEXT_DOMAINS:
-        raise _BadRow(f"domain {word!r}: of the numbers, 0 means nir and 1 means vis; use words for others")
+        raise BadRow(f"domain {word!r}: of the numbers, 0 means nir and 1 means vis; use words for others")
     return _TEXT_DOMAINS.get(word, word)
 
 
@@ -278,13 +393,20 @@ def _raise(error: OSError) -> None:
     raise ValueError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
 
 
-def _flat(table: Table) -> tuple[list[str], list[Column]]:
+def flat(table: Table) -> tuple[list[str], list[Column]]:
+    """Names and columns as a file has them, one for each coordinate."""
     names, columns = list(table.columns), list(table.columns.values())
     if table.landmarks is not None:
         num_points = table.landmarks.shape[1]
         names += {5: LANDMARKS_5, 68: LANDMARKS_68}[num_points]
         columns += [table.landmarks[:, point, axis] for point in range(num_points) for axis in range(2)]
     return names, columns
+
+
+def _csv_writer(file: TextIO, texts: Iterable[Column]) -> Any:
+    # Python 3.11 quotes a carriage return only if it is part of the line's end.
+    odd = any((np.strings.find(text, "\r") >= 0).any() for text in texts)
+    return csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
 
 
 def _as_text(column: Column) -> list[str]:
@@ -295,7 +417,8 @@ def _as_text(column: Column) -> list[str]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it becomes `path` if all goes well, and is gone if not."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         yield temporary
@@ -304,7 +427,8 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _parquet() -> Any:
+def pyarrow_parquet() -> Any:
+    """The module pyarrow.parquet. ValueError: if it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:

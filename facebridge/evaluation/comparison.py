@@ -85,12 +85,7 @@ class Pairs(Comparison):
     """
 
     def __init__(self, protocol: PairProtocol, faces: FaceList, name: str) -> None:
-        rows = {path: row for row, path in enumerate(faces.column("path").tolist())}
-        missing = [path for path in protocol.pictures() if path not in rows]
-        if missing:
-            raise ValueError(
-                f"{len(missing)} pictures of the protocol {name} are not in the face list, the first: {missing[0]}"
-            )
+        rows = rows_of(faces, protocol.pictures(), name)
         firsts, seconds = list(dict.fromkeys(protocol.first)), list(dict.fromkeys(protocol.second))
         self.gallery = faces.take([rows[path] for path in firsts])
         self.probe = faces.take([rows[path] for path in seconds])
@@ -223,6 +218,48 @@ def by_split(faces: FaceList, name: str) -> GalleryAndProbes:
         if not len(rows):
             raise ValueError(f"{name}: no row whose split is {part}; an identification needs gallery and probe faces")
     return GalleryAndProbes(protocol, name)
+
+
+def by_rows(protocol: FaceList, faces: FaceList, name: str) -> GalleryAndProbes:
+    """The comparison of a protocol's gallery and probe rows, whose pictures are found in another list.
+
+    Args:
+        protocol: rows with `split`; identities are taken from here.
+        faces: a list of the same pictures, or of faces cut from them, with landmarks or crops.
+        name: what to call the protocol.
+
+    Raises:
+        ValueError: as `by_split` and `rows_of`.
+    """
+    compared = protocol.where(split=("gallery", "probe")) if "split" in protocol.column_names else protocol
+    keys = compared.keys()
+    rows = rows_of(faces, keys, name)
+    found = faces.take([rows[key] for key in keys])
+    for column in ("identity", "domain", "split"):
+        if column in compared.column_names:
+            found = found.with_column(column, compared.column(column))
+    return by_split(found, name)
+
+
+def rows_of(faces: FaceList, wanted: Sequence[str], name: str) -> dict[str, int]:
+    """Where the pictures of a protocol stand in a list: by the key of the original where the list says it.
+
+    Raises:
+        ValueError: if some are not there (names the first and counts all), or one is there twice.
+    """
+    own = faces.keys()
+    originals = faces.column("original").tolist() if "original" in faces.column_names else [""] * len(own)
+    keys = [original or key for original, key in zip(originals, own, strict=True)]
+    rows = {key: row for row, key in enumerate(keys)}
+    twice = {key for row, key in enumerate(keys) if rows[key] != row}.intersection(wanted)
+    if twice:
+        raise ValueError(f"several faces of the list were cut from {min(twice)}: align with one face a picture")
+    missing = [key for key in dict.fromkeys(wanted) if key not in rows]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} pictures of the protocol {name} are not in the face list, the first: {missing[0]}"
+        )
+    return rows
 
 
 def _verified(

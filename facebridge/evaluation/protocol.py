@@ -106,6 +106,27 @@ def read_pair_table(path: Path) -> PairProtocol:
     return _protocol(rows if "identity_a" in (reader.fieldnames or []) else _with_identities(rows))
 
 
+def write_pairs(pairs: PairProtocol, path: Path) -> None:
+    """Write pairs as the CSV that `read_pair_table` reads; the file appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*PAIR_COLUMNS, *OPTIONAL_PAIR_COLUMNS])
+        genuine = (int(each) for each in pairs.genuine)
+        writer.writerows(
+            zip(
+                pairs.first,
+                pairs.second,
+                genuine,
+                pairs.fold,
+                pairs.first_identities,
+                pairs.second_identities,
+                strict=True,
+            )
+        )
+    temporary.replace(path)
+
+
 def read_gallery_and_probe(path: Path, probe_path: Path | None = None) -> GalleryProtocol:
     """Read one face list whose column `split` says gallery or probe, or two lists, one of each.
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facebridge.crops import Convention, Crop
-from facebridge.data.batches import aligned
 from facebridge.data.face_list import FaceList
+from facebridge.data.reading import aligned
 
 FULL_SIZE = "full size"
 
@@ -34,4 +34,4 @@ class Setting:
 
 def face(faces: FaceList, row: int, setting: Setting) -> NDArray[np.uint8]:
     """One aligned picture, uint8 RGB (crop.height, crop.width, 3). BadPicture: if it cannot be used."""
-    return aligned(faces.picture_path(row), faces[row].landmarks, setting.crop, setting.convention)
+    return aligned(faces, row, setting.crop, setting.convention)

@@ -1,0 +1,70 @@
+"""What several verbs share: options, and how sizes, settings and bad pictures are read and told."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXIT_BAD_PICTURES = 1
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: go on later
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that the list's paths are relative to; default where an import found them, or the list's own."
+    ),
+]
+Landmarks = Annotated[
+    Path | None, typer.Option(help="CSV or Parquet with `path` and landmark columns; they win over the list's own.")
+]
+Aligned = Annotated[
+    str | None, typer.Option(help="Crop that pictures without landmarks were aligned to, such as sphereface.")
+]
+Named = Annotated[str, typer.Option("--recogniser", help="One of `facebridge methods --recognisers`.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights of the recogniser.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, such as crop=arcface for onnx; may be repeated.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Engine = Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")]
+
+
+def parsed_size(text: str) -> tuple[int, int] | None:
+    """HEIGHTxWIDTH, or None for auto.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if text == "auto":
+        return None
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(f"cannot read the size {text!r}: write HEIGHTxWIDTH, such as 14x12")
+    return int(height), int(width)
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """The paths, patterns replaced by the files that they mean, sorted.
+
+    Raises:
+        ValueError: if a pattern means no file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        meant = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+        if not meant:
+            raise ValueError(f"{path}: no file has such a name")
+        found += meant
+    return found
+
+
+def name_bad(bad: Sequence[tuple[object, str]]) -> None:
+    """Name and count what could not be used; then the command ends with status 1."""
+    for path, cause in bad:
+        typer.echo(f"  {path}: {cause}", err=True)
+    if bad:
+        typer.echo(f"{len(bad)} pictures could not be used (listed above)", err=True)
+        raise typer.Exit(EXIT_BAD_PICTURES)

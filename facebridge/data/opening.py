@@ -1,0 +1,59 @@
+"""What a user names on the command line -> a face list: where its pictures lie, and what else is known of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facebridge import crops
+from facebridge.data import face_list, finding, importing
+from facebridge.data.face_list import FaceList
+from facebridge.data.list_files import STRINGS
+
+
+def open_faces(
+    path: Path, root: Path | None = None, landmarks: Path | None = None, aligned: str | None = None
+) -> FaceList:
+    """A face list or folder, with landmarks from a file beside it where given; those win over the list's own.
+
+    Args:
+        path: face list, folder identity/picture, or folder of pictures.
+        root: folder that the list's paths are relative to; None: where an import found them, else the list's own.
+        landmarks: CSV or Parquet with `path` and landmark columns; its paths are those of the list.
+        aligned: the crop that pictures are aligned to of which the list says neither crop nor landmarks.
+
+    Raises:
+        ValueError: if a file is missing or malformed, the landmarks know no picture of the list, or the crop is
+            unknown.
+    """
+    faces = finding.open_faces(path, importing.root_of(path) if root is None else root)
+    if landmarks is not None:
+        faces = _with_known_landmarks(faces, landmarks)
+    return faces if aligned is None else as_aligned(faces, aligned)
+
+
+def as_aligned(faces: FaceList, crop: str) -> FaceList:
+    """The list with this crop for all rows that have neither a crop nor landmarks.
+
+    Raises:
+        ValueError: if the crop is unknown.
+    """
+    name = crops.crop(crop).name
+    known = faces.column("crop") if "crop" in faces.column_names else np.full(len(faces), "", STRINGS)
+    bare = np.full(len(faces), True) if faces.landmarks is None else np.isnan(faces.landmarks[:, 0, 0])
+    return faces.with_column("crop", np.where((known == "") & bare, np.array(name, STRINGS), known))
+
+
+def _with_known_landmarks(faces: FaceList, landmarks: Path) -> FaceList:
+    known = face_list.read_landmarks(landmarks)
+    paths = faces.column("path").tolist()
+    found = [known.get(name) for name in paths]
+    shapes = {points.shape for points in found if points is not None}
+    if not shapes:
+        raise ValueError(f"{landmarks}: has landmarks of none of the {len(paths)} pictures; the first is {paths[0]}")
+    shape = shapes.pop()
+    own = faces.landmarks
+    points = np.full((len(faces), *shape), np.nan, np.float32) if own is None or own.shape[1:] != shape else own.copy()
+    for row, better in enumerate(found):
+        if better is not None:
+            points[row] = better
+    return faces.with_landmarks(points)

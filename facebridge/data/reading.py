@@ -1,0 +1,114 @@
+"""From a row of a face list to pixels: the picture itself, or the face aligned to a crop."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facebridge import crops, images
+from facebridge.crops import Convention, Crop, Outside
+from facebridge.data.face_list import FaceList, FaceRow
+from facebridge.images import BadPicture
+
+_ADVICE = (
+    "run 'facebridge data landmarks' or 'facebridge data align' on the list first, or say how the pictures were "
+    "aligned (--aligned CROP, or a column `crop`)"
+)
+_ASPECT_TOLERANCE_PX = 1.0
+
+
+def picture(faces: FaceList, row: int) -> NDArray[np.uint8]:
+    """The picture of a row, cut to its region where it has one: uint8 RGB (H, W, 3).
+
+    Raises:
+        BadPicture: if it cannot be read, or the region lies outside it.
+    """
+    return _cut(images.read(faces.picture_path(row)), faces[row], faces.picture_path(row))[0]
+
+
+def located(faces: FaceList, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The picture of a row, as `picture`, and where the face lies in it: five points (5, 2) in its pixels.
+
+    A row that names its crop is an aligned face already, at that crop's size or reduced or enlarged as a whole; of any
+    other row the landmarks are taken.
+
+    Raises:
+        BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
+    """
+    found, path = faces[row], faces.picture_path(row)
+    cut, left, top = _cut(images.read(path), found, path)
+    if found.crop is not None:
+        return cut, np.array(_own_crop(cut, found.crop, path).points, np.float32)
+    if found.landmarks is None:
+        raise BadPicture(path, f"no landmarks, and nothing says how it was aligned: {_ADVICE}")
+    points = crops.five_points(found.landmarks) if len(found.landmarks) == 68 else found.landmarks
+    return cut, np.asarray(points - np.array([left, top], np.float32), np.float32)
+
+
+def aligned(
+    faces: FaceList, row: int, crop: Crop, convention: Convention = "umeyama", outside: Outside = "black"
+) -> NDArray[np.uint8]:
+    """The face of a row, aligned: uint8 RGB (crop.height, crop.width, 3).
+
+    A row that names this crop and has its size is returned as it is; one that names another is brought over by the
+    similarity between the two (`located` says where its points are).
+
+    Raises:
+        BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
+    """
+    face, points = located(faces, row)
+    if faces[row].crop == crop.name and face.shape[:2] == (crop.height, crop.width):
+        return face
+    try:
+        return crops.align(face, points, crop, convention, outside=outside)
+    except ValueError as error:
+        raise BadPicture(faces.picture_path(row), f"its landmarks cannot be aligned: {error}") from error
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """`left top width height` in pixels.
+
+    Raises:
+        ValueError: if the text is not four whole numbers, the last two above 0.
+    """
+    words = text.split()
+    if len(words) != 4 or not all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words):
+        raise ValueError(f"region {text!r}: expected `left top width height` in whole pixels")
+    left, top, width, height = map(int, words)
+    if not width or not height:
+        raise ValueError(f"region {text!r} is empty")
+    return left, top, width, height
+
+
+def scaled(crop: Crop, height: int, width: int) -> Crop:
+    """The same crop at another size: its points moved with the pixels, whose outer edges stay together."""
+    per_axis = np.array([width / crop.width, height / crop.height])
+    points = (np.asarray(crop.points) + 0.5) * per_axis - 0.5
+    return Crop(crop.name, height, width, tuple((float(x), float(y)) for x, y in points))
+
+
+def _cut(whole: NDArray[np.uint8], row: FaceRow, path: Path) -> tuple[NDArray[np.uint8], int, int]:
+    """The region of the picture, and where its corner lies in it."""
+    if row.region is None:
+        return whole, 0, 0
+    try:
+        left, top, width, height = parse_region(row.region)
+    except ValueError as error:
+        raise BadPicture(path, str(error)) from error
+    if left + width > whole.shape[1] or top + height > whole.shape[0]:
+        size = f"{whole.shape[1]} x {whole.shape[0]}"
+        raise BadPicture(path, f"its region {row.region!r} (left top width height) leaves the picture of {size} px")
+    return whole[top : top + height, left : left + width], left, top
+
+
+def _own_crop(face: NDArray[np.uint8], name: str, path: Path) -> Crop:
+    """The crop that a face was aligned to, at the size that the face has."""
+    try:
+        own = crops.crop(name)
+    except ValueError as error:
+        raise BadPicture(path, str(error)) from error
+    height, width = face.shape[:2]
+    if abs(height * own.width / own.height - width) > _ASPECT_TOLERANCE_PX:
+        size = f"{own.height}x{own.width}"
+        raise BadPicture(path, f"{height}x{width} px (height x width) is not a face of the crop {name} ({size})")
+    return scaled(own, height, width)
