@@ -16,9 +16,11 @@ from facebridge.crops import Crop
 from facebridge.recogniser import Recogniser
 
 Batch = dict[str, Tensor]
-"""`target`: faces (B, 3, H, W); where the data is paired also `source`: faces; where identities are known also
-`target_identity` (and `source_identity`): int64 (B,). In training `shared_seed`: one int64, the same in every process
-of a step, for draws that concern the whole batch; other draws come from torch's own generator, seeded for each step."""
+"""`target`: faces (B, 3, H, W); where identities are known also `target_identity` (and `source_identity`): int64 (B,).
+Where the data is paired also `source`: faces (B, 3, H, W), or (B, k, 3, H, W) where k pictures of one person are asked
+for (`several`; `target` is then a further one); where generated faces are mixed in also `is_generated`: bool (B,).
+In training `shared_seed`: one int64, the same in every process of a step, for draws that concern the whole batch; other
+draws come from torch's own generator, seeded for each step."""
 
 
 class Frozen(BaseModel):

@@ -6,18 +6,55 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from facebridge import crops, methods
+from facebridge.crops import Convention, Outside
+from facebridge.data.samplers import settings as pairings
+from facebridge.data.samplers.settings import NoPairs, Pairing, Side
 from facebridge.method import Frozen
 
 Recipes = Path(__file__).with_name("recipes")
 
 
+CropName = Annotated[str, AfterValidator(lambda name: crops.crop(name).name)]
+"""One of `facebridge.crops.names()`."""
+
+
+class ListedRows(Frozen):
+    """Pictures on disk, named by a face list."""
+
+    list: Path
+    """CSV, Parquet, text list or folder; see docs/data/face_lists.md."""
+    root: Path | None = None
+    """Folder that the list's paths are relative to; absent: where an import found them, or the list's own folder."""
+    split: str | None = None
+    """Only rows of this split; absent: all."""
+    domain: str | None = None
+    """Only rows of this domain; absent: all."""
+    aligned: CropName | None = None
+    """How those pictures were aligned of which the list says neither crop nor landmarks; absent: they are refused."""
+    convention: Convention = "umeyama"
+    """How five points become a similarity."""
+    outside: Outside = "black"
+    """What a crop shows beyond its picture."""
+
+
+class GeneratedData(ListedRows):
+    """Generated faces that are mixed into the batches, named by a face list of their own."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Part of each batch that is generated; 0.5: half."""
+    pairing: Pairing | None = None
+    """How generated targets get their sources; absent: as the real ones."""
+
+
 class SyntheticData(Frozen):
     """Embedded people, drawn as they are needed."""
+
+    split: ClassVar[None] = None
 
     kind: Literal["synthetic"]
     seed: int = 0
@@ -33,25 +70,57 @@ class SyntheticData(Frozen):
     yaw_range: tuple[float, float] | None = None
     """Degrees; absent: the default spread, mostly near frontal."""
     domain: str = "vis"
-    """Camera of the target faces."""
+    """Camera of the faces, where the pairing does not say."""
+    pairing: Pairing = NoPairs()
+    """How targets get their sources."""
+    generated: GeneratedData | None = None
+    """Generated faces mixed into the batches; absent: none."""
+
+    @model_validator(mode="after")
+    def _has_no_splits(self) -> "SyntheticData":
+        for side in sides(self, self.pairing):
+            if side.split is not None:
+                raise ValueError(f"drawn people have no split {side.split!r}: choose them by first_identity")
+        return self
 
 
-class FaceListData(Frozen):
+class FaceListData(ListedRows):
     """Pictures on disk, named by a face list."""
 
     kind: Literal["face_list"]
-    list: Path
-    """CSV, Parquet, text list or folder; see docs/data/face_lists.md."""
-    root: Path | None = None
-    """Folder that the list's paths are relative to; absent: the list's own folder."""
-    split: str | None = None
-    """Only rows of this split; absent: all."""
-    domain: str | None = None
-    """Only rows of this domain; absent: all."""
-    convention: Literal["umeyama", "cp2tform"] = "umeyama"
-    """How five points become a similarity."""
-    outside: Literal["black", "mirror"] = "black"
-    """What a crop shows beyond its picture."""
+    pairing: Pairing = NoPairs()
+    """How targets get their sources."""
+    generated: GeneratedData | None = None
+    """Generated faces mixed into the batches; absent: none."""
+
+
+class ShardData(Frozen):
+    """Single aligned faces in shards; see docs/data/training_pairs.md. Which faces is chosen when shards are made."""
+
+    pairing: ClassVar[NoPairs] = NoPairs()
+    generated: ClassVar[None] = None
+    domain: ClassVar[None] = None
+    split: ClassVar[None] = None
+
+    kind: Literal["shards"]
+    shards: str
+    """Folder of the shards: a path, or a URL that fsspec reaches."""
+    mix: Annotated[int, Field(ge=1)] = 8
+    """Shards that are held in memory and mixed with each other."""
+    outside: Outside = "black"
+    """What a crop shows beyond a face, where it is not the shards' own crop."""
+
+
+def sides(data: SyntheticData | ListedRows | ShardData, pairing: Pairing) -> tuple[Side, Side]:
+    """Which rows are sources and which are targets; what the pairing does not say of a side, the data says."""
+    if isinstance(pairing, NoPairs):
+        whole = Side(domain=data.domain, split=data.split)
+        return whole, whole
+    source, target = (
+        Side(domain=side.domain or data.domain, split=side.split or data.split)
+        for side in (pairing.source, pairing.target)
+    )
+    return source, target
 
 
 class RecogniserSettings(Frozen):
@@ -94,7 +163,7 @@ class Recipe(Frozen):
     """How the faces are aligned: one of `facebridge.crops.names()`."""
     settings: dict[str, Any] = {}
     """Settings of the method: its Config."""
-    data: Annotated[SyntheticData | FaceListData, Field(discriminator="kind")]
+    data: Annotated[SyntheticData | FaceListData | ShardData, Field(discriminator="kind")]
     recogniser: RecogniserSettings | None = None
     training: TrainingSettings
 
@@ -214,12 +283,15 @@ def _checked(model: type[Frozen], table: Mapping[str, Any], origin: str, section
 
 def _explain(model: type[Frozen], found: Any, section: str) -> str:
     """One error of pydantic in a sentence; an unknown key names the known ones."""
-    place = [str(part) for part in found["loc"] if part not in ("synthetic", "face_list")]
+    where = found["loc"]
+    place = [str(part) for before, part in zip(("", *where), where, strict=False) if before not in ("data", "pairing")]
     key = section + ".".join(place)
+    if found["type"] == "value_error":
+        return f"{key}: {found['ctx']['error']}"
     if found["type"] != "extra_forbidden":
         return f"{key}: {found['msg'].lower()}" + (f" (found {found['input']!r})" if found["type"] != "missing" else "")
     owner: type[Frozen] = model
-    for part in found["loc"][:-1]:
+    for part in where[:-1]:
         owner = _SECTIONS.get(str(part), owner)
     return f"unknown key {key!r}; known here: {', '.join(owner.model_fields)}"
 
@@ -227,6 +299,17 @@ def _explain(model: type[Frozen], found: Any, section: str) -> str:
 _SECTIONS: dict[str, type[Frozen]] = {
     "synthetic": SyntheticData,
     "face_list": FaceListData,
+    "shards": ShardData,
+    "generated": GeneratedData,
+    "none": NoPairs,
+    "unpaired": pairings.UnpairedSettings,
+    "same_person": pairings.SamePersonSettings,
+    "same_shot": pairings.SameShotSettings,
+    "profile_to_frontal": pairings.ProfileToFrontalSettings,
+    "several": pairings.SeveralSettings,
+    "source": Side,
+    "target": Side,
     "recogniser": RecogniserSettings,
     "training": TrainingSettings,
 }
+"""Parts of where an error is -> the model they stand for."""

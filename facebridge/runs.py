@@ -126,7 +126,7 @@ def create(folder: Path, resolved: Recipe) -> Run:
     """
     text = recipe.to_toml(resolved)
     if (folder / "recipe.toml").is_file():
-        if (folder / "recipe.toml").read_text("utf-8") != text:
+        if Run(folder).recipe != resolved:
             raise ValueError(f"{folder} holds a run of another recipe: choose another folder, or remove that one")
     elif folder.is_dir() and any(not _first_trace(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run: choose another folder")

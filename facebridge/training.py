@@ -15,7 +15,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from facebridge import allocator, crops, images, methods, recognisers, runs, weights
-from facebridge.data.batches import Ahead, Batches, Faces, faces_of
+from facebridge.data.batches import Ahead, Batches
+from facebridge.data.faces import Faces, faces_of
+from facebridge.data.samplers.choosing import sampler_of
 from facebridge.images import BadPicture
 from facebridge.method import Batch, Method
 from facebridge.progress import Progress
@@ -113,10 +115,14 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
         torch.set_num_threads(recipe.training.threads)
     method = build(recipe)
     with Journal(run, fabric.is_global_zero) as journal:
+        faces = faces_of(recipe) if faces is None else faces
+        sampler = sampler_of(recipe, faces)
+        journal.write({"event": "data", "places": len(sampler), "left_out": sampler.left_out}, "run.jsonl")
         batches = Batches(
-            faces_of(recipe) if faces is None else faces,
+            faces,
             recipe.training.batch_size,
             recipe.seed,
+            sampler=sampler,
             mirror=recipe.training.mirror,
             rank=fabric.global_rank,
             processes=fabric.world_size,

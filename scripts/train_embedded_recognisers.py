@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from facebridge import allocator, crops, recognisers, runs, weights
-from facebridge.data.batches import Ahead, Batches, DrawnFaces
+from facebridge.data.batches import Ahead, Batches
+from facebridge.data.faces import DrawnFaces
 from facebridge.progress import Progress
 from facebridge.recipe import SyntheticData
 from facebridge.recogniser import fit

@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from facebridge import methods
 from facebridge import recipe as recipes
-from facebridge.recipe import FaceListData, Recipe, RecogniserSettings, SyntheticData, TrainingSettings
+from facebridge.data.samplers.settings import Side
+from facebridge.recipe import FaceListData, GeneratedData, Recipe, RecogniserSettings, SyntheticData, TrainingSettings
 from tests import tiny
 
 
@@ -202,3 +204,109 @@ def test_any_value_comes_back_from_toml(sizes: dict[str, Any], split: str, root:
     table["data"] |= {"split": split, "root": root}
     recipe = recipes.resolve(table, "my.toml")
     assert recipes.resolve(tomllib.loads(recipes.to_toml(recipe)), "my.toml") == recipe
+
+
+def with_pairing(pairing: Any, **data: Any) -> Recipe:
+    return resolve(data={"kind": "face_list", "list": "faces.csv", "pairing": pairing, **data})
+
+
+NIR_TO_VIS = {"source": {"domain": "nir"}, "target": {"domain": "vis"}}
+
+
+@pytest.mark.parametrize(
+    "pairing",
+    [
+        {"kind": "none"},
+        {"kind": "unpaired", **NIR_TO_VIS},
+        {"kind": "same_person", **NIR_TO_VIS, "alike": ["session", "light"], "mirror_together": True},
+        {"kind": "same_shot", **NIR_TO_VIS},
+        {"kind": "profile_to_frontal", "source_at_least_deg": 45, "target": {"split": "train"}},
+        {"kind": "several", "pictures": 6, "fewer": "repeat"},
+    ],
+)
+def test_every_pairing_comes_back_from_toml(pairing: dict[str, Any], tmp_path: Path) -> None:
+    generated = {"list": "generated.csv", "share": 0.5, "pairing": "same_shot"}
+    recipe = with_pairing(pairing, generated=generated, aligned="arcface_112")
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipes.to_toml(recipe), "utf-8")
+    assert recipes.read(path) == recipe
+
+
+def test_a_kind_of_pairs_alone_stands_for_its_defaults() -> None:
+    assert with_pairing("same_person").data == with_pairing({"kind": "same_person"}).data
+
+
+@pytest.mark.parametrize(
+    ("pairing", "message"),
+    [
+        ("twins", r"data\.pairing: .*'twins'.*'none', 'unpaired', 'same_person', 'same_shot', 'profile_to_frontal'"),
+        ({"kind": "several"}, r"data\.pairing\.pictures: field required"),
+        ({"kind": "several", "pictures": 1}, r"data\.pairing\.pictures: .*2 \(found 1\)"),
+        (
+            {"kind": "same_shot", "mirror_together": True},
+            r"'data\.pairing\.mirror_together'; known here: kind, source, t",
+        ),
+        ({"kind": "same_person", "source": {"domane": "nir"}}, r"'data\.pairing\.source\.domane'; known here: domain"),
+        ({"kind": "unpaired"}, r"data\.pairing: source and target are the same rows: give source\.domain"),
+        ({"kind": "profile_to_frontal", "source_at_least_deg": 0}, r"data\.pairing\.source_at_least_deg: "),
+    ],
+)
+def test_a_pairing_that_is_wrong_is_named_with_what_was_expected(pairing: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_pairing(pairing)
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5])
+def test_a_share_of_generated_faces_lies_between_none_and_all(share: float) -> None:
+    with pytest.raises(ValueError, match=r"data\.generated\.share: "):
+        with_pairing("none", generated={"list": "generated.csv", "share": share})
+
+
+def test_settings_of_generated_faces_are_named_when_one_is_unknown() -> None:
+    known = ", ".join(GeneratedData.model_fields)
+    with pytest.raises(ValueError, match=rf"unknown key 'data\.generated\.part'; known here: {known}"):
+        with_pairing("none", generated={"list": "generated.csv", "share": 0.5, "part": 1})
+
+
+def test_what_a_side_does_not_say_the_data_says() -> None:
+    data = with_pairing({"kind": "same_person", "source": {"domain": "nir"}}, domain="vis", split="train").data
+    assert recipes.sides(data, data.pairing) == (
+        Side(domain="nir", split="train"),
+        Side(domain="vis", split="train"),
+    )
+
+
+def test_drawn_people_have_cameras_but_no_splits() -> None:
+    data = {"kind": "synthetic", "pairing": {"kind": "same_shot", **NIR_TO_VIS}}
+    assert recipes.sides(resolve(data=data).data, resolve(data=data).data.pairing)[0] == Side(domain="nir")
+    data["pairing"] = {"kind": "same_shot", "target": {"split": "train"}}
+    with pytest.raises(ValueError, match="drawn people have no split 'train'"):
+        resolve(data=data)
+
+
+def test_a_crop_that_pictures_cannot_be_aligned_to_names_the_crops() -> None:
+    assert with_pairing("none", aligned="arcface_112").data == with_pairing("none", aligned="arcface").data
+    with pytest.raises(ValueError, match=r"data\.aligned: no crop is called 'square'.*sphereface"):
+        with_pairing("none", aligned="square")
+
+
+def test_shards_hold_single_faces() -> None:
+    data = {"kind": "shards", "shards": "s3://bucket/faces"}
+    assert recipes.resolve(tomllib.loads(recipes.to_toml(resolve(data=data))), "my.toml") == resolve(data=data)
+    with pytest.raises(ValueError, match=r"data\.shards: field required"):
+        resolve(data={"kind": "shards"})
+    with pytest.raises(ValueError, match=r"unknown key 'data\.pairing'; known here: kind, shards, mix, outside"):
+        resolve(data=data | {"pairing": "same_person"})
+
+
+def test_a_pairing_can_be_set_from_the_command_line() -> None:
+    overrides = ["data.domain=vis", "data.pairing.kind=unpaired", "data.pairing.source.domain=nir"]
+    recipe = recipes.read("edsr_identity_small", overrides)
+    assert recipe.data.pairing == with_pairing({"kind": "unpaired", "source": {"domain": "nir"}}).data.pairing
+
+
+def test_every_recipe_of_the_page_on_pairs_is_understood() -> None:
+    page = Path(recipes.__file__).parents[1] / "docs" / "data" / "training_pairs.md"
+    shown = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    kinds = {resolve(**tomllib.loads(text)).data.pairing.kind for text in shown}
+    assert kinds == {"none", "unpaired", "same_person", "same_shot", "profile_to_frontal", "several"}

@@ -52,10 +52,10 @@ def recipe(settings: dict[str, Any] | None = None, **training: Any) -> Recipe:
 def face_list(folder: Path, count: int = 7) -> Path:
     """The same faces as PNG files of the crop's size, with their list."""
     faces = RandomFaces(count)
-    rows = ["path,identity,domain"]
+    rows = ["path,identity,domain,crop"]
     for index in range(count):
         images.write(folder / f"{index}.png", faces.picture(index))
-        rows.append(f"{index}.png,person{faces.identity(index)},vis")
+        rows.append(f"{index}.png,person{faces.identity(index)},vis,sphereface")
     path = folder / "faces.csv"
     path.write_text("\n".join(rows) + "\n", "utf-8")
     return path

@@ -5,34 +5,21 @@ So the place in the data is one number, resuming costs nothing, and a batch can 
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from facebridge import crops, images
-from facebridge.crops import Convention, Crop, Outside
-from facebridge.data import face_list as face_lists
-from facebridge.data.face_list import FaceList
+from facebridge import images
+from facebridge.data.faces import Faces
+from facebridge.data.samplers import Sample, Sampler, SingleFaces
 from facebridge.images import BadPicture
-from facebridge.recipe import FaceListData, Recipe, SyntheticData
 
 Report = Callable[[BadPicture], None]
 """Told of a picture that cannot be used."""
 
-
-class Faces(Protocol):
-    """Aligned faces by number."""
-
-    def __len__(self) -> int: ...
-
-    def identity(self, index: int) -> int: ...
-
-    def picture(self, index: int) -> np.ndarray:
-        """uint8 RGB (crop.height, crop.width, 3). BadPicture: if it cannot be used."""
-        ...
+_MIRROR_TARGET_SALT, _MIRROR_SOURCE_SALT = 1, 2
 
 
 class Batches:
@@ -40,14 +27,15 @@ class Batches:
 
     Args:
         faces: where they come from.
-        batch_size: faces in a step, over all processes.
-        seed: decides the order and the mirroring.
+        batch_size: samples in a step, over all processes.
+        seed: decides the order, the pairs and the mirroring.
+        sampler: which rows stand together; absent: single faces.
         mirror: whether a face is mirrored with probability one half.
         rank, processes: which part of each batch is made here.
-        report: told of each bad picture, once; the next picture of the order then takes its place.
+        report: told of each bad picture, once; the next sample of the order then takes the place of the one it is in.
 
     Raises:
-        ValueError: if the batch cannot be shared evenly or there are fewer faces than a batch needs.
+        ValueError: if the batch cannot be shared evenly or there are fewer samples than a batch needs.
     """
 
     def __init__(
@@ -56,6 +44,7 @@ class Batches:
         batch_size: int,
         seed: int,
         *,
+        sampler: Sampler | None = None,
         mirror: bool = True,
         rank: int = 0,
         processes: int = 1,
@@ -63,8 +52,12 @@ class Batches:
     ) -> None:
         if batch_size % processes:
             raise ValueError(f"a batch of {batch_size} faces cannot be shared evenly by {processes} processes")
-        if len(faces) < batch_size:
-            raise ValueError(f"{len(faces)} faces are fewer than one batch of {batch_size}: lower training.batch_size")
+        self.sampler = SingleFaces(range(len(faces))) if sampler is None else sampler
+        if len(self.sampler) < batch_size:
+            what = "pairs" if self.sampler.num_sources else "faces"
+            raise ValueError(
+                f"{len(self.sampler)} {what} are fewer than one batch of {batch_size}: lower training.batch_size"
+            )
         self.faces = faces
         self.batch_size = batch_size
         self.seed = seed
@@ -73,43 +66,77 @@ class Batches:
         self.processes = processes
         self.report = report
         self.bad: dict[int, BadPicture] = {}
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """The batch of a step, counted from 0: `target` (B, 3, H, W) in [0, 1] and `target_identity` (B,)."""
+        """The batch of a step, counted from 0.
+
+        `target` (B, 3, H, W) in [0, 1] and `target_identity` (B,); with one source `source` (B, 3, H, W), with k of
+        them (B, k, 3, H, W), and `source_identity` (B,); where generated faces are mixed in, `is_generated` (B,) bool.
+        """
         share = self.batch_size // self.processes
         first = step * self.batch_size + self.rank * share
         found = [self._usable(first + offset) for offset in range(share)]
-        faces = images.to_faces(np.stack([picture for _, picture in found]))
+        samples = [sample for sample, _ in found]
+        pictures = np.stack([picture for _, each in found for picture in each])
+        faces = images.to_faces(pictures)
+        faces = faces.reshape(share, -1, *faces.shape[1:])  # (B, 1 + k, 3, H, W)
         if self.mirror:
-            draw = np.random.default_rng([self.seed, step, 0, 1]).random(self.batch_size) < 0.5
-            mine = torch.from_numpy(draw[self.rank * share : (self.rank + 1) * share])
-            faces = torch.where(mine[:, None, None, None], faces.flip(-1), faces)
-        return {
-            "target": faces,
-            "target_identity": torch.tensor([self.faces.identity(index) for index, _ in found]),
-        }
+            mirrored = torch.from_numpy(self._mirrored(step, samples))
+            faces = torch.where(mirrored[:, :, None, None, None], faces.flip(-1), faces)
+        return self._named(samples, faces)
 
-    def _usable(self, place: int) -> tuple[int, np.ndarray]:
-        """The picture at a place of the endless order, or the next one that can be used."""
-        for attempt in range(2 * len(self.faces)):  # one whole epoch is among them
-            index = self._index(place + attempt)
-            if index in self.bad:
-                continue
-            try:
-                return index, self.faces.picture(index)
-            except BadPicture as bad:
-                self.bad[index] = bad
-                self.report(bad)
+    def _named(self, samples: list[Sample], faces: Tensor) -> dict[str, Tensor]:
+        batch = {
+            "target": faces[:, 0].contiguous(),
+            "target_identity": torch.tensor([self.faces.identity(sample.target) for sample in samples]),
+        }
+        if self.sampler.num_sources:
+            sources = faces[:, 1] if self.sampler.num_sources == 1 else faces[:, 1:]
+            batch["source"] = sources.contiguous()
+            batch["source_identity"] = torch.tensor([self.faces.identity(sample.sources[0]) for sample in samples])
+        if self.sampler.mixes_generated:
+            batch["is_generated"] = torch.tensor([sample.is_generated for sample in samples])
+        return batch
+
+    def _mirrored(self, step: int, samples: list[Sample]) -> NDArray[np.bool_]:
+        """(B, 1 + k) for this process: whether the target and its sources are mirrored."""
+        share = len(samples)
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        target = np.random.default_rng([self.seed, step, 0, _MIRROR_TARGET_SALT]).random(self.batch_size)[mine, None]
+        shape = (self.batch_size, self.sampler.num_sources)
+        sources = np.random.default_rng([self.seed, step, 0, _MIRROR_SOURCE_SALT]).random(shape)[mine]
+        together = np.array([sample.mirrored_together for sample in samples])[:, None]
+        return np.concatenate([target, np.where(together, target, sources)], axis=1) < 0.5
+
+    def _usable(self, place: int) -> tuple[Sample, list[NDArray[np.uint8]]]:
+        """The sample at a place of the endless order, or the next one that can be used; target first, then sources."""
+        for _ in range(2 * len(self.sampler)):  # one whole epoch is among them
+            sample = self.sampler.sample(self.seed, place)
+            pictures = self._pictures((sample.target, *sample.sources))
+            if pictures:
+                return sample, pictures
+            place = self.sampler.following(place)
+        last = next(reversed(self.bad.values()))
+        if not self.sampler.num_sources:
+            raise ValueError(f"none of the {len(self.faces)} pictures can be used; the last: {last}")
         raise ValueError(
-            f"none of the {len(self.faces)} pictures can be used; the last: {next(iter(self.bad.values()))}"
+            f"no pair was found whose pictures can be used: {len(self.bad)} of {len(self.faces)} cannot, the last: "
+            f"{last}"
         )
 
-    def _index(self, place: int) -> int:
-        epoch, offset = divmod(place, len(self.faces))
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.faces)))
-        return int(self._order[1][offset])
+    def _pictures(self, rows: tuple[int, ...]) -> list[NDArray[np.uint8]]:
+        """The pictures of the rows; none, if one of them cannot be used."""
+        if any(row in self.bad for row in rows):
+            return []
+        pictures = []
+        for row in rows:
+            try:
+                pictures.append(self.faces.picture(row))
+            except BadPicture as bad:
+                self.bad[row] = bad
+                self.report(bad)
+                return []
+        return pictures
 
 
 class Ahead:
@@ -128,117 +155,3 @@ class Ahead:
                 if step + 1 < self.last:
                     coming.append(pool.submit(self.batches, step + 1))
                 yield step, batch
-
-
-class ListedFaces:
-    """Faces of a face list, aligned when they are asked for.
-
-    Rows with landmarks are aligned by them; a row without them must be a picture of the crop's own size.
-    """
-
-    def __init__(
-        self, rows: FaceList, crop: Crop, convention: Convention = "umeyama", outside: Outside = "black"
-    ) -> None:
-        self.rows = rows
-        self.outside = outside
-        self.crop = crop
-        self.convention = convention
-        numbers = {name: number for number, name in enumerate(sorted(set(rows.column("identity"))))}
-        self.identities = np.array([numbers[name] for name in rows.column("identity")], np.int64)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def identity(self, index: int) -> int:
-        return int(self.identities[index])
-
-    def picture(self, index: int) -> np.ndarray:
-        row = self.rows[index]
-        return aligned(self.rows.picture_path(index), row.landmarks, self.crop, self.convention, self.outside)
-
-
-def aligned(
-    path: Path,
-    landmarks: np.ndarray | None,
-    crop: Crop,
-    convention: Convention = "umeyama",
-    outside: Outside = "black",
-) -> np.ndarray:
-    """One picture, aligned: uint8 RGB (crop.height, crop.width, 3).
-
-    Raises:
-        BadPicture: if it cannot be read, or has no landmarks and is not of the crop's size.
-    """
-    picture = images.read(path)
-    if landmarks is not None and np.isfinite(landmarks).all():
-        points = crops.five_points(landmarks) if len(landmarks) == 68 else landmarks
-        try:
-            return crops.align(picture, points, crop, convention, outside=outside)
-        except ValueError as error:
-            raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
-    if picture.shape[:2] == (crop.height, crop.width):
-        return picture
-    size = f"{picture.shape[0]}x{picture.shape[1]}"
-    raise BadPicture(
-        path,
-        f"no landmarks, and {size} px is not the {crop.name} crop's {crop.height}x{crop.width}: run "
-        f"'facebridge data landmarks' on the list first",
-    )
-
-
-class DrawnFaces:
-    """Embedded people, drawn and aligned when they are asked for, and kept as bytes from then on."""
-
-    def __init__(self, data: SyntheticData, crop: Crop) -> None:
-        self.data = data
-        self.crop = crop
-        self.drawn: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return self.data.identities * self.data.shots
-
-    def identity(self, index: int) -> int:
-        return index // self.data.shots
-
-    def picture(self, index: int) -> np.ndarray:
-        if index not in self.drawn:
-            self._draw(index)
-        return self.drawn[index]
-
-    def _draw(self, index: int) -> None:
-        """All shots of the person: one call draws them far faster than single ones."""
-        from facebridge.data import synthetic
-
-        person = self.identity(index)
-        shots = synthetic.render(
-            self.data.seed,
-            [self.data.first_identity + person] * self.data.shots,
-            list(range(self.data.shots)),
-            size=self.data.size,
-            domains=(self.data.domain,),
-            yaw_range=self.data.yaw_range,
-            truth=True,
-        )
-        pictures = images.to_pictures(shots.faces[self.data.domain])
-        points = shots.landmarks5.cpu().numpy()
-        for shot in range(self.data.shots):
-            self.drawn[person * self.data.shots + shot] = crops.align(pictures[shot], points[shot], self.crop)
-
-
-def faces_of(recipe: Recipe) -> Faces:
-    """The faces that a recipe trains on.
-
-    Raises:
-        ValueError: if the list is missing, or none of its rows is of the split and domain asked for.
-    """
-    crop = crops.crop(recipe.crop)
-    data = recipe.data
-    if isinstance(data, SyntheticData):
-        return DrawnFaces(data, crop)
-    assert isinstance(data, FaceListData)
-    rows = face_lists.read(data.list, root=data.root)
-    wanted = {key: value for key, value in (("split", data.split), ("domain", data.domain)) if value is not None}
-    chosen = rows.where(**wanted) if wanted else rows
-    if not len(chosen):
-        raise ValueError(f"{data.list}: none of its {len(rows)} rows has {wanted}")
-    return ListedFaces(chosen, crop, data.convention, data.outside)

@@ -1,7 +1,6 @@
 import gc
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from facebridge import crops, images, recipe
-from facebridge.data import batches as subject
-from facebridge.data import face_list
-from facebridge.data.batches import Ahead, Batches, DrawnFaces, ListedFaces
+from facebridge import recipe as recipes
+from facebridge import training
+from facebridge.data.batches import Ahead, Batches
+from facebridge.data.samplers import (
+    RealAndGenerated,
+    SamePerson,
+    SameShot,
+    Sampler,
+    SeveralOfOnePerson,
+    SingleFaces,
+    Unpaired,
+)
 from facebridge.images import BadPicture
-from facebridge.recipe import SyntheticData
 from tests import tiny
 
 
@@ -210,61 +216,145 @@ def test_an_error_in_the_thread_arrives_at_its_step() -> None:
         next(ahead)
 
 
-def test_listed_faces_are_the_pictures_on_disk_with_identities_numbered_by_name(tmp_path: Path) -> None:
-    rows = face_list.read(tiny.face_list(tmp_path, 5))
-    listed, wanted = ListedFaces(rows, crops.crop("sphereface")), tiny.RandomFaces(5)
-    assert len(listed) == 5
-    for index in range(5):
-        np.testing.assert_array_equal(listed.picture(index), wanted.picture(index))
-        assert listed.identity(index) == wanted.identity(index)
+PEOPLE = np.arange(12) // 3
+NIR, VIS = np.arange(12)[::2], np.arange(12)[1::2]
 
 
-def test_a_picture_of_another_size_without_landmarks_is_a_bad_picture(tmp_path: Path) -> None:
-    path = tmp_path / "large.png"
-    images.write(path, np.zeros((128, 128, 3), np.uint8))
-    with pytest.raises(BadPicture, match="no landmarks, and 128x128 px is not the sphereface crop's 112x96"):
-        subject.aligned(path, None, crops.crop("sphereface"))
+def samplers() -> dict[str, Sampler]:
+    """Pairs among twelve faces, three of each person."""
+    same_person, single = SamePerson(PEOPLE, NIR, VIS), SingleFaces(np.arange(6))
+    return {
+        "unpaired": Unpaired(NIR, VIS),
+        "same_person": same_person,
+        "same_person, mirrored together": SamePerson(PEOPLE, NIR, VIS, mirror_together=True),
+        "same_shot": SameShot(np.arange(12) // 2, np.array(["one"] * 12), NIR, VIS),
+        "several": SeveralOfOnePerson(PEOPLE, np.arange(12), np.arange(12), pictures=2),
+        "mixed": RealAndGenerated(same_person, Unpaired(NIR, VIS), 0.5),
+        "mixed single faces": RealAndGenerated(single, SingleFaces(np.arange(6, 12)), 0.5),
+    }
 
 
-def test_a_picture_with_landmarks_is_aligned_by_them(tmp_path: Path) -> None:
-    path = tmp_path / "large.png"
-    picture = np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)
-    images.write(path, picture)
-    crop = crops.crop("sphereface")
-    points = np.array(crop.points, np.float32) + np.array([20, 10], np.float32)
-    found = subject.aligned(path, points, crop)
-    difference = np.abs(found.astype(int) - picture[10:122, 20:116].astype(int))
-    assert difference.max() <= 1  # the same picture, 20 px further left and 10 px higher
+def rows_in(batch: dict[str, Tensor], name: str) -> list[int]:
+    """Which faces stand under a name of a batch, mirrored or not."""
+    return [round(float(face.max()) * 255) - 1 for face in batch[name].flatten(0, -4)]
 
 
-@pytest.mark.parametrize("wanted", [{"split": "test"}, {"domain": "nir"}])
-def test_a_list_without_the_wanted_rows_is_refused(tmp_path: Path, wanted: dict[str, str]) -> None:
-    table = tiny.table()
-    table["data"] |= {"list": str(with_splits(tmp_path)), **wanted}
-    with pytest.raises(ValueError, match=r"faces\.csv: none of its 2 rows has"):
-        subject.faces_of(recipe.resolve(table, "a test"))
+def is_mirrored(batch: dict[str, Tensor], name: str) -> np.ndarray:
+    return (batch[name].flatten(0, -4)[:, 0, 0, -1] > 0).numpy()
 
 
-def test_only_the_wanted_rows_of_a_list_are_trained_on(tmp_path: Path) -> None:
-    table = tiny.table()
-    table["data"] |= {"list": str(with_splits(tmp_path)), "split": "train"}
-    assert len(subject.faces_of(recipe.resolve(table, "a test"))) == 1
+@pytest.mark.parametrize("kind", samplers())
+@given(step=st.integers(0, 30), seed=st.integers(0, 2**63 - 1), processes=st.sampled_from([1, 2, 4]))
+def test_processes_share_a_batch_of_pairs_without_overlap(kind: str, step: int, seed: int, processes: int) -> None:
+    faces = NumberedFaces(12)
+    whole = Batches(faces, 4, seed, sampler=samplers()[kind])(step)
+    parts = [
+        Batches(faces, 4, seed, sampler=samplers()[kind], rank=rank, processes=processes)(step)
+        for rank in range(processes)
+    ]
+    assert all(len(tensor) == 4 for tensor in whole.values())
+    assert same({name: torch.cat([part[name] for part in parts]) for name in whole}, whole)
 
 
-def test_drawn_faces_are_aligned_people_the_same_every_time() -> None:
-    data = SyntheticData(kind="synthetic", identities=2, shots=2, size=64, first_identity=5)
-    crop = crops.crop("sphereface")
-    drawn = DrawnFaces(data, crop)
-    assert len(drawn) == 4
-    assert Counter(drawn.identity(index) for index in range(4)) == {0: 2, 1: 2}
-    picture = drawn.picture(3)
-    assert picture.shape == (crop.height, crop.width, 3)
-    assert picture.dtype == np.uint8
-    assert picture.std() > 5
-    np.testing.assert_array_equal(picture, DrawnFaces(data, crop).picture(3))
+@pytest.mark.parametrize("kind", samplers())
+@given(bad=st.sets(st.integers(0, 11), max_size=2), asked=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_a_step_has_the_same_pairs_whatever_was_asked_before(kind: str, bad: set[int], asked: list[int]) -> None:
+    faces = NumberedFaces(12, frozenset(bad))
+    used = Batches(faces, 4, 0, sampler=samplers()[kind])
+    for step in asked:
+        assert same(used(step), Batches(faces, 4, 0, sampler=samplers()[kind])(step))
 
 
-def with_splits(folder: Path) -> Path:
-    path = folder / "faces.csv"
-    path.write_text("path,identity,domain,split\na.png,one,vis,train\nb.png,two,vis,validation\n", "utf-8")
-    return path
+def test_a_batch_of_pairs_is_what_the_sampler_says() -> None:
+    for kind, sampler in samplers().items():
+        batch = Batches(NumberedFaces(12), 4, 0, sampler=sampler)(3)
+        samples = [sampler.sample(0, 12 + slot) for slot in range(4)]
+        assert rows_in(batch, "target") == [sample.target for sample in samples]
+        assert batch["target"].shape == (4, 3, 2, 3)
+        assert batch["target_identity"].tolist() == [1000 + sample.target for sample in samples]
+        assert ("is_generated" in batch) == kind.startswith("mixed")
+        if "is_generated" in batch:
+            assert batch["is_generated"].tolist() == [sample.is_generated for sample in samples]
+            assert batch["is_generated"].dtype == torch.bool
+        if "single" in kind:
+            assert "source" not in batch
+            continue
+        assert rows_in(batch, "source") == [row for sample in samples for row in sample.sources]
+        assert batch["source"].shape == ((4, 2, 3, 2, 3) if kind == "several" else (4, 3, 2, 3))
+        assert batch["source_identity"].tolist() == [1000 + sample.sources[0] for sample in samples]
+        assert all(tensor.is_contiguous() for tensor in batch.values())
+
+
+@pytest.mark.parametrize("kind", samplers().keys() - {"mixed single faces"})
+def test_half_of_all_pictures_are_mirrored_together_or_each_for_itself(kind: str) -> None:
+    found = [Batches(NumberedFaces(12), 4, 0, sampler=samplers()[kind])(step) for step in range(500)]
+    target = np.concatenate([is_mirrored(batch, "target") for batch in found])
+    source = np.concatenate([is_mirrored(batch, "source").reshape(4, -1)[:, -1] for batch in found])
+    bound = 5 * 0.5 / len(target) ** 0.5  # five standard deviations
+    assert abs(target.mean() - 0.5) < bound
+    assert abs(source.mean() - 0.5) < bound
+    if kind in ("same_shot", "same_person, mirrored together"):
+        assert (target == source).all()
+    else:
+        assert abs((target == source).mean() - 0.5) < bound
+
+
+def test_pictures_of_one_person_are_mirrored_each_for_itself() -> None:
+    batches = Batches(NumberedFaces(12), 4, 0, sampler=samplers()["several"])
+    first, second = np.concatenate([is_mirrored(batches(step), "source").reshape(4, 2) for step in range(500)]).T
+    assert abs((first == second).mean() - 0.5) < 5 * 0.5 / len(first) ** 0.5
+
+
+def test_targets_are_mirrored_alike_with_and_without_sources() -> None:
+    single = Batches(NumberedFaces(12), 4, 0)
+    paired = Batches(NumberedFaces(12), 4, 0, sampler=samplers()["same_person"])
+    for step in range(20):
+        assert (is_mirrored(single(step), "target") == is_mirrored(paired(step), "target")).all()
+
+
+@pytest.mark.parametrize("kind", samplers())
+def test_a_pair_with_a_bad_picture_is_replaced_as_a_whole(kind: str) -> None:
+    bad = frozenset({0, 1, 7})
+    sampler, reported = samplers()[kind], list[BadPicture]()
+    batches = Batches(NumberedFaces(12, bad), 4, 0, sampler=sampler, mirror=False, report=reported.append)
+    for step in range(12):
+        batch = batches(step)
+        for slot in range(4):
+            place = 4 * step + slot
+            while bad & {(sample := sampler.sample(0, place)).target, *sample.sources}:
+                place = sampler.following(place)
+            assert rows_in(batch, "target")[slot] == sample.target
+            if sampler.num_sources:
+                width = sampler.num_sources
+                assert rows_in(batch, "source")[slot * width : (slot + 1) * width] == list(sample.sources)
+        if "is_generated" in batch:
+            assert batch["is_generated"].sum() == 2
+    names = [str(one.path) for one in reported]
+    assert len(names) == len(set(names))
+    assert set(names) <= {f"{row}.png" for row in bad}
+
+
+def test_pairs_of_which_none_can_be_used_are_refused_with_a_name() -> None:
+    batches = Batches(NumberedFaces(12, frozenset(VIS.tolist())), 4, 0, sampler=samplers()["same_person"])
+    with pytest.raises(ValueError, match=r"no pair was found .* of 12 cannot, the last: .*\.png.*made for this test"):
+        batches(0)
+
+
+def test_fewer_pairs_than_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 pairs are fewer than one batch of 8"):
+        Batches(NumberedFaces(12), 8, 0, sampler=samplers()["same_person"])
+
+
+def test_a_training_on_pairs_of_drawn_people_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    people = {"kind": "synthetic", "identities": 4, "shots": 2, "size": 32}
+    pairing = {"kind": "same_shot", "source": {"domain": "nir"}}
+    table = tiny.table(steps=4) | {"data": {**people, "pairing": pairing}}
+    unbroken = recipes.resolve(table, "a test")
+    training.train(unbroken, tmp_path / "unbroken", device="cpu", progress=False)
+    run = training.train(unbroken, tmp_path / "broken", device="cpu", progress=False)
+    run.weights.unlink()
+    for path in (run.folder / "checkpoints").iterdir():
+        if "00000004" in path.name:
+            path.unlink()
+    training.train(unbroken, tmp_path / "broken", resume=True, device="cpu", progress=False)
+    tiny.assert_same_weights(tmp_path / "unbroken", tmp_path / "broken")

@@ -1,0 +1,266 @@
+"""Where faces to train on come from: a face list, drawn people, or two sources joined."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facebridge import crops, images
+from facebridge.crops import Convention, Crop, Outside
+from facebridge.data import opening, reading
+from facebridge.data.face_list import FaceList
+from facebridge.data.list_files import NUMBERS, OPTIONAL_TEXT, STRINGS, strings
+from facebridge.data.samplers import Labels, Rows
+from facebridge.data.samplers.settings import Side
+from facebridge.recipe import ListedRows, Recipe, ShardData, SyntheticData, sides
+
+
+class Faces(Protocol):
+    """Aligned faces by number."""
+
+    def __len__(self) -> int: ...
+
+    def identity(self, index: int) -> int: ...
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """uint8 RGB (crop.height, crop.width, 3). BadPicture: if it cannot be used."""
+        ...
+
+
+@runtime_checkable
+class LabelledFaces(Faces, Labels, Protocol):
+    """Aligned faces that can be paired."""
+
+    def in_order_of_names(self) -> Rows:
+        """All rows, in an order that does not depend on that of a list's lines."""
+        ...
+
+
+class LocalFaces(Faces, Protocol):
+    """Aligned faces that are read much faster in some orders than in others, as those of `ShardedFaces`."""
+
+    def shuffle(self, generator: np.random.Generator) -> Sequence[int]:
+        """0 ... N - 1, each once, in an order that the generator alone decides and in which neighbours lie close by.
+
+        Single faces are taken in this order, a new one for each epoch; pairs ask for any row at any time.
+        """
+        ...
+
+
+class ListedFaces:
+    """Faces of a face list, aligned when they are asked for. Identities are numbered by the order of their names."""
+
+    def __init__(
+        self, rows: FaceList, crop: Crop, convention: Convention = "umeyama", outside: Outside = "black"
+    ) -> None:
+        self.rows = rows
+        self.outside = outside
+        self.crop = crop
+        self.convention = convention
+        self._identities = np.unique(rows.column("identity"), return_inverse=True)[1].astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def identity(self, index: int) -> int:
+        return int(self._identities[index])
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        return reading.aligned(self.rows, index, self.crop, self.convention, self.outside)
+
+    def identities(self) -> NDArray[np.int64]:
+        return self._identities
+
+    def column(self, name: str) -> NDArray[Any]:
+        if name in self.rows.column_names or name not in (*OPTIONAL_TEXT, *NUMBERS):
+            return self.rows.column(name)
+        return _unknown(name, len(self))
+
+    def in_order_of_names(self) -> Rows:
+        order = np.arange(len(self))
+        for name in ("region", "domain", "path"):  # one picture may hold several faces
+            order = order[np.argsort(self.column(name)[order], kind="stable")]
+        return order
+
+
+class DrawnFaces:
+    """Embedded people, drawn and aligned when they are asked for, and kept as bytes from then on.
+
+    Rows go by domain, person and shot; what makes pairs is known without drawing.
+
+    Args:
+        data: the people.
+        crop: how their faces are aligned.
+        domains: the cameras; absent: the data's own.
+
+    Raises:
+        ValueError: if a domain is none of `synthetic.DOMAINS`.
+    """
+
+    def __init__(self, data: SyntheticData, crop: Crop, domains: Sequence[str] = ()) -> None:
+        from facebridge.data import synthetic
+
+        self.data = data
+        self.crop = crop
+        self.domains = tuple(domains) or (data.domain,)
+        for domain in self.domains:
+            if domain not in synthetic.DOMAINS:
+                raise ValueError(f"people are not drawn in the domain {domain!r}: {', '.join(synthetic.DOMAINS)}")
+        self.drawn: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self.domains) * self._num_shots
+
+    def identity(self, index: int) -> int:
+        return index % self._num_shots // self.data.shots
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        if index not in self.drawn:
+            self._draw(self.identity(index))
+        return self.drawn[index]
+
+    def identities(self) -> NDArray[np.int64]:
+        return np.arange(len(self)) % self._num_shots // self.data.shots
+
+    def column(self, name: str) -> NDArray[Any]:
+        if name == "domain":
+            return np.repeat(strings(self.domains), self._num_shots)
+        if name == "identity":
+            return np.tile(strings(f"{person:06d}" for person, _ in self._shots()), len(self.domains))
+        if name == "pair":
+            return np.tile(strings(f"{person:06d}_{shot:04d}" for person, shot in self._shots()), len(self.domains))
+        if name == "yaw_deg":
+            return np.tile(self._yaw_deg(), len(self.domains))
+        return _unknown(name, len(self))
+
+    def in_order_of_names(self) -> Rows:
+        return np.arange(len(self))
+
+    @property
+    def _num_shots(self) -> int:
+        return self.data.identities * self.data.shots
+
+    def _shots(self) -> list[tuple[int, int]]:
+        first = self.data.first_identity
+        people = range(first, first + self.data.identities)
+        return [(person, shot) for person in people for shot in range(self.data.shots)]
+
+    def _yaw_deg(self) -> NDArray[np.float32]:
+        from facebridge.data import synthetic
+
+        taken = (synthetic.shot_parameters(self.data.seed, *shot, self.data.yaw_range) for shot in self._shots())
+        return np.array([shot.numbers["yaw_deg"] for shot in taken], np.float32)
+
+    def _draw(self, person: int) -> None:
+        """All shots of the person: one call draws them far faster than single ones."""
+        from facebridge.data import synthetic
+
+        shots = synthetic.render(
+            self.data.seed,
+            [self.data.first_identity + person] * self.data.shots,
+            list(range(self.data.shots)),
+            size=self.data.size,
+            domains=self.domains,
+            yaw_range=self.data.yaw_range,
+            truth=True,
+        )
+        points = shots.landmarks5.cpu().numpy()
+        for number, domain in enumerate(self.domains):
+            first = number * self._num_shots + person * self.data.shots
+            for shot, picture in enumerate(images.to_pictures(shots.faces[domain])):
+                self.drawn[first + shot] = crops.align(picture, points[shot], self.crop)
+
+
+class JoinedFaces:
+    """Real faces, then generated ones, under one numbering.
+
+    A generated identity that is named like a real one has its number; the others follow the real ones.
+    """
+
+    def __init__(self, real: LabelledFaces, generated: LabelledFaces) -> None:
+        self.real = real
+        self.generated = generated
+        names, first = np.unique(real.column("identity"), return_index=True)
+        numbers = dict(zip(names.tolist(), real.identities()[first].tolist(), strict=True))
+        others, inverse = np.unique(generated.column("identity"), return_inverse=True)
+        known = [numbers.setdefault(name, len(numbers)) for name in others.tolist()]
+        self._identities = np.concatenate([real.identities(), np.array(known, np.int64)[inverse]])
+
+    def __len__(self) -> int:
+        return len(self.real) + len(self.generated)
+
+    def identity(self, index: int) -> int:
+        return int(self._identities[index])
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        num_real = len(self.real)
+        return self.real.picture(index) if index < num_real else self.generated.picture(index - num_real)
+
+    def identities(self) -> NDArray[np.int64]:
+        return self._identities
+
+    def is_generated(self) -> NDArray[np.bool_]:
+        """(N,): whether a row is a generated face."""
+        return np.arange(len(self)) >= len(self.real)
+
+    def column(self, name: str) -> NDArray[Any]:
+        return np.concatenate([self.real.column(name), self.generated.column(name)])
+
+    def in_order_of_names(self) -> Rows:
+        return np.concatenate([self.real.in_order_of_names(), len(self.real) + self.generated.in_order_of_names()])
+
+
+def faces_of(recipe: Recipe) -> Faces:
+    """The faces that a recipe trains on: all that a source, a target or a generated face is drawn from.
+
+    Raises:
+        ValueError: if a list is missing, or none of its rows is of the split and domain asked for.
+    """
+    crop = crops.crop(recipe.crop)
+    data = recipe.data
+    if isinstance(data, ShardData):
+        from facebridge.data.shards import ShardedFaces
+
+        return ShardedFaces(data.shards, crop, mix=data.mix, outside=data.outside)
+    source, target = sides(data, data.pairing)
+    if isinstance(data, SyntheticData):
+        domains = [side.domain for side in (target, source) if side.domain is not None]
+        real: LabelledFaces = DrawnFaces(data, crop, list(dict.fromkeys(domains)))
+    else:
+        real = _listed(data, source, target, crop)
+    if data.generated is None:
+        return real
+    source, target = sides(data.generated, data.generated.pairing or data.pairing)
+    return JoinedFaces(real, _listed(data.generated, source, target, crop))
+
+
+def on_side(faces: LabelledFaces, side: Side) -> NDArray[np.bool_]:
+    """(N,): whether a row is of the side's domain and split."""
+    chosen = np.ones(len(faces), bool)
+    for name, wanted in (("domain", side.domain), ("split", side.split)):
+        if wanted is not None:
+            chosen &= faces.column(name) == wanted
+    return chosen
+
+
+def _listed(data: ListedRows, source: Side, target: Side, crop: Crop) -> ListedFaces:
+    rows = opening.open_faces(data.list, data.root, aligned=data.aligned)
+    every = ListedFaces(rows, crop, data.convention, data.outside)
+    chosen = np.zeros(len(rows), bool)
+    for name, side in (("target", target), ("source", source)):
+        found = on_side(every, side)
+        if not found.any():
+            asked = side.model_dump(exclude_none=True)
+            raise ValueError(f"{data.list}: none of its {len(rows):,} rows has {asked}, as asked for the {name}")
+        chosen |= found
+    return ListedFaces(rows.take(chosen), crop, data.convention, data.outside)
+
+
+def _unknown(name: str, count: int) -> NDArray[Any]:
+    """A column of a face list that says nothing."""
+    if name in NUMBERS:
+        return np.full(count, np.nan, np.float32)
+    if name not in OPTIONAL_TEXT:
+        raise ValueError(f"there is no column {name!r}; expected one of {', '.join((*OPTIONAL_TEXT, *NUMBERS))}")
+    return np.full(count, "", STRINGS)
