@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facebridge import images
+from facebridge import crops, images
 from facebridge.data import face_list, finding
 from facebridge.data.face_list import FaceList
-from facebridge.landmarks import Detection
+from facebridge.landmarks import Detection, DetectorSettings, Points68
+from tests import drawn
+from tests.landmarks.test_mtcnn import LOW, written
 
 POINTS = np.arange(10, dtype=np.float32).reshape(5, 2)
 
@@ -81,6 +83,161 @@ def test_largest_face_gives_the_landmarks_and_pictures_without_one_are_named(tmp
     causes = {Path(bad.path).name: bad.cause for bad in found.refused}
     assert set(causes) == {"dark.png", "damaged.png"}
     assert causes["dark.png"] == finding.NO_FACE
+
+
+def faces_of(root: Path, **columns: list[str]) -> FaceList:
+    rows = len(columns["path"])
+    return FaceList(root, {"identity": ["ann"] * rows, "domain": ["vis"] * rows, **columns})
+
+
+def test_all_faces_give_a_row_each_and_are_numbered_the_largest_first(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write(tmp_path / name)
+    found = finding.with_landmarks(finding.open_faces(tmp_path), BrightFaces(), choose="all").faces
+    assert found.column("path").tolist() == ["a.png", "a.png", "b.png", "b.png"]
+    assert found.column("face").tolist() == ["0", "1", "0", "1"]
+    assert found.landmarks is not None
+    np.testing.assert_array_equal(found.landmarks, [POINTS, POINTS + 100] * 2)
+    face_list.write(found, tmp_path / "faces.csv")
+    assert face_list.read(tmp_path / "faces.csv").column("face").tolist() == ["0", "1", "0", "1"]
+
+
+def test_small_faces_are_left_out_and_the_cause_says_how_small(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    faces = finding.open_faces(tmp_path)
+    assert len(finding.with_landmarks(faces, BrightFaces(), min_face_px=9).faces) == 1
+    found = finding.with_landmarks(faces, BrightFaces(), min_face_px=20)
+    assert [bad.cause for bad in found.refused] == ["too small: the largest face has 9 of 20 px"]
+    assert len(found.faces) == 0
+
+
+class Never:
+    """A detector that must not be asked."""
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        raise AssertionError("the picture was searched")
+
+
+def test_known_landmarks_win_and_their_pictures_are_not_opened(tmp_path: Path) -> None:
+    faces = faces_of(tmp_path, path=["absent/a.png", "absent/b.png"])
+    listed = faces.with_landmarks(np.stack([POINTS, POINTS + 1]))
+    for detector in (Never(), DetectorSettings("yunet", (tmp_path / "absent.onnx",))):
+        found = finding.with_landmarks(listed, detector, known={"absent/b.png": POINTS + 7})
+        assert not found.refused
+        np.testing.assert_array_equal(found.faces.landmarks, [POINTS, POINTS + 7])
+    with pytest.raises(ValueError, match=r"absent\.onnx: no such file"):
+        finding.with_landmarks(faces, DetectorSettings("yunet", (tmp_path / "absent.onnx",)))
+
+
+def test_rows_that_name_their_crop_stay_as_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "b.png")
+    faces = faces_of(tmp_path, path=["absent.png", "b.png"], crop=["arcface", ""])
+    found = finding.with_landmarks(faces, BrightFaces())
+    assert found.faces.column("path").tolist() == ["absent.png", "b.png"]
+    assert found.faces[0].landmarks is None
+    np.testing.assert_array_equal(found.faces[1].landmarks, POINTS)
+
+
+def test_region_is_searched_alone_and_points_are_those_of_the_whole_picture(tmp_path: Path) -> None:
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[4:, 30:] = 255
+    images.write(tmp_path / "a.png", picture)
+    faces = faces_of(tmp_path, path=["a.png"] * 3, region=["30 4 10 16", "0 0 20 20", "35 0 10 10"])
+    found = finding.with_landmarks(faces, BrightFaces())
+    np.testing.assert_array_equal(found.faces.landmarks, [POINTS + [30, 4]])
+    assert [bad.cause.split(" (")[0] for bad in found.refused] == [finding.NO_FACE, "its region '35 0 10 10'"]
+
+
+def test_known_landmarks_of_a_picture_with_regions_go_to_the_region_that_they_lie_in(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    faces = faces_of(tmp_path, path=["a.png"] * 2, region=["0 0 5 12", "5 0 5 12"])
+    known = {"a.png": np.tile(np.array([7, 6], np.float32), (5, 1))}
+    found = finding.with_landmarks(faces, BrightFaces(), known=known)
+    np.testing.assert_array_equal(found.faces.landmarks, [POINTS, known["a.png"]])
+
+
+def test_five_points_and_68_are_not_mixed(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    known = {"b.png": np.ones((68, 2), np.float32)}
+    with pytest.raises(ValueError, match=r"1 pictures would get 5 points, and others have 68"):
+        finding.with_landmarks(faces_of(tmp_path, path=["a.png", "b.png"]), Never(), known=known)
+    found = finding.with_landmarks(faces_of(tmp_path, path=["b.png"]), Never(), known=known)
+    assert found.faces[0].landmarks is not None
+    assert found.faces[0].landmarks.shape == (68, 2)
+
+
+class Refusing(BrightFaces):
+    """A detector that refuses the picture of one level."""
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        if picture[0, 0, 0] == 200:
+            raise ValueError("cannot take this one")
+        return super().detect(picture)
+
+
+def test_a_picture_that_the_detector_refuses_is_named_and_the_job_goes_on(tmp_path: Path) -> None:
+    for name, level in (("a.png", 255), ("b.png", 200), ("c.png", 255)):
+        write(tmp_path / name, level)
+    found = finding.with_landmarks(finding.open_faces(tmp_path), Refusing())
+    assert found.faces.column("path").tolist() == ["a.png", "c.png"]
+    assert [(Path(bad.path).name, bad.cause) for bad in found.refused] == [
+        ("b.png", "could not be searched: cannot take this one")
+    ]
+
+
+def test_unknown_choice_is_refused_before_any_work(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="largest, central, all"):
+        finding.with_landmarks(finding.open_faces(tmp_path), Never(), choose="first")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_rows_keep_their_order_and_few_pictures_are_held(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{index:02}.png" for index in range(40)]
+    for index, name in enumerate(names):
+        write(tmp_path / name, level=255 if index % 4 else 0)
+    begun, done, ahead = [], [], []
+    read = images.read
+
+    def counted(path: Path, *rest: int) -> NDArray[np.uint8]:
+        begun.append(path)
+        ahead.append(len(begun) - len(done))
+        return read(path, *rest)
+
+    monkeypatch.setattr(images, "read", counted)
+    found = finding.with_landmarks(finding.open_faces(tmp_path), BrightFaces(), workers, on_done=done.append)
+    assert found.faces.column("path").tolist() == [name for index, name in enumerate(names) if index % 4]
+    assert [Path(bad.path).name for bad in found.refused] == names[::4]
+    assert done == list(range(1, 41))
+    assert max(ahead) <= 2 * workers + 2
+
+
+def test_each_thread_has_a_detector_of_its_own(tmp_path: Path) -> None:
+    for index in range(6):
+        images.write(tmp_path / f"{index}.png", drawn.shots().vis[index % 4][0])
+    (tmp_path / "weights").mkdir()
+    settings = DetectorSettings("mtcnn", (written(tmp_path / "weights"),), {"min_scores": LOW})
+    faces = FaceList(tmp_path, {name: [f"{i}.png" for i in range(6)] for name in ("path", "identity", "domain")})
+    alone = finding.with_landmarks(faces, settings.build(), workers=1)
+    threads = finding.with_landmarks(faces, settings, workers=3)
+    assert len(alone.faces) > 0
+    np.testing.assert_array_equal(threads.faces.landmarks, alone.faces.landmarks)
+
+
+@pytest.mark.real
+def test_real_pictures_get_68_points_about_their_five(real_data: Path) -> None:
+    root = real_data / "data" / "lfw" / "lfw-deepfunneled"
+    names = [path.relative_to(root).as_posix() for path in sorted(root.glob("*/*.jpg"))[:1000:200]]
+    faces = faces_of(root, path=names)
+    yunet = DetectorSettings("yunet", (real_data / "weights" / "yunet_n_dynamic.onnx",))
+    model = Points68(real_data / "weights" / "pfld_68.onnx")
+    five = finding.with_landmarks(faces, yunet, choose="central").faces.landmarks
+    found = finding.with_landmarks(faces, yunet, choose="central", points68=model).faces.landmarks
+    assert found is not None
+    assert found.shape == (5, 68, 2)
+    assert np.linalg.norm(crops.five_points(found) - five, axis=-1).mean() < 6
 
 
 def test_moved_list_keeps_its_paths_and_columns(tmp_path: Path) -> None:

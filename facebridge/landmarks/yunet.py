@@ -1,0 +1,87 @@
+"""YuNet (Wu et al. 2023) through OpenCV: the fast detector."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facebridge.landmarks.detection import Detection, checked
+
+SETTINGS = ("min_score", "largest_side_px")
+
+
+def load(weights: Sequence[Path], **settings: Any) -> "YuNet":
+    """YuNet from its one file.
+
+    ValueError: as YuNet, or if there is not one file.
+    """
+    if len(weights) != 1:
+        raise ValueError(f"yunet takes one ONNX file, got {len(weights)}")
+    return YuNet(weights[0], **settings)
+
+
+class YuNet:
+    """YuNet from an ONNX file of OpenCV's model zoo.
+
+    A picture in which nothing is found is searched once more inside a black frame, for faces that fill the picture;
+    their points may lie outside it. Pictures larger than `largest_side_px` are reduced for the search. One instance
+    a thread.
+    ValueError: if the file is missing or is no such network, or a picture is not (H, W, 3) uint8.
+    """
+
+    def __init__(self, weights: Path, min_score: float = 0.6, largest_side_px: int = 640) -> None:
+        if not weights.is_file():
+            raise ValueError(f"{weights}: no such file; expected YuNet's weights in ONNX format")
+        self.largest_side_px = largest_side_px
+        self._network = _network(weights, min_score)
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        """All faces of the picture, the most certain first."""
+        checked(picture)
+        return self._search(picture, 0) or self._search(picture, round(_FRAME * max(picture.shape[:2])))
+
+    def _search(self, picture: NDArray[np.uint8], border_px: int) -> list[Detection]:
+        framed = cv2.copyMakeBorder(picture, border_px, border_px, border_px, border_px, cv2.BORDER_CONSTANT)
+        framed_height, framed_width = framed.shape[:2]
+        scale = min(1.0, self.largest_side_px / max(framed_height, framed_width))
+        width, height = max(1, round(framed_width * scale)), max(1, round(framed_height * scale))
+        if scale < 1:
+            framed = cv2.resize(framed, (width, height), interpolation=cv2.INTER_AREA)
+        self._network.setInputSize((width, height))
+        # OpenCV's annotations do not know that it returns None where it finds nothing.
+        rows = cast("NDArray[np.float32] | None", self._network.detect(cv2.cvtColor(framed, cv2.COLOR_RGB2BGR))[1])
+        if rows is None:
+            return []
+        per_axis = np.array([framed_width / width, framed_height / height])
+        found = [_detection(row, per_axis, border_px) for row in np.asarray(rows, np.float64)]
+        return sorted(found, key=lambda detection: -detection.score)
+
+
+_FRAME = 0.25  # of the picture's longer side
+_CV2_ERRORS_ONLY = cv2.utils.logging.LOG_LEVEL_ERROR
+_log_level_lock = threading.Lock()  # the level belongs to the process
+
+
+def _network(weights: Path, min_score: float) -> cv2.FaceDetectorYN:
+    with _log_level_lock:
+        log_level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(_CV2_ERRORS_ONLY)  # OpenCV 5 warns of a target that nobody asked for
+        try:
+            return cv2.FaceDetectorYN.create(str(weights), "", (320, 320), score_threshold=min_score)
+        except cv2.error as error:
+            raise ValueError(f"{weights}: OpenCV cannot load this as YuNet ({error})") from error
+        finally:
+            cv2.utils.logging.setLogLevel(log_level)
+
+
+def _detection(row: NDArray[np.float64], per_axis: NDArray[np.float64], border_px: int) -> Detection:
+    """One row of YuNet (box, five points, score) in pixels of the reduced framed picture -> of the picture."""
+    half = 0.5  # resizing keeps the outer edge of the first pixel, which lies at -0.5, where it is
+    corner = (row[:2] + half) * per_axis - half - border_px
+    points = (row[4:14].reshape(5, 2) + half) * per_axis - half - border_px
+    box = np.concatenate([corner, row[2:4] * per_axis])
+    return Detection(box.astype(np.float32), float(row[14]), points.astype(np.float32))
