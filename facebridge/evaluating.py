@@ -4,20 +4,19 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from facebridge import crops, recipe, recognisers, runs
+from facebridge import crops, recipe, runs
 from facebridge.data import face_list
 from facebridge.data.opening import open_faces
+from facebridge.embedding import JudgeSettings
 from facebridge.evaluation import comparison, experiment, over_protocols, protocol, ways
 from facebridge.evaluation.comparison import Comparison
 from facebridge.evaluation.over_protocols import OverProtocols
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
 from facebridge.evaluation.setting import Setting
 from facebridge.evaluation.ways import Judge, Way
-from facebridge.key_values import key_and_value
 from facebridge.progress import Progress
-from facebridge.recogniser import Mirror
 from facebridge.report import write_report
 
 REPORT = "report.html"
@@ -112,11 +111,7 @@ def judge(name: str, weights: Path | None, settings: Sequence[str], mirror: str)
     Raises:
         ValueError: if a name or setting is unknown, or a published network comes without weights.
     """
-    if mirror not in get_args(Mirror):
-        raise ValueError(f"mirror is {mirror!r}; expected one of {', '.join(get_args(Mirror))}")
-    if weights is None and name not in recognisers.shipped():
-        raise ValueError(f"{name} needs weights: an untrained recogniser judges nothing; add --weights FILE")
-    return Judge(recognisers.load(name, weights=weights, **dict(map(key_and_value, settings))), mirror)  # type: ignore[arg-type]
+    return JudgeSettings(name, weights, tuple(settings), mirror).build()
 
 
 def headline(done: Evaluation) -> list[str]:

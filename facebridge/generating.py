@@ -1,6 +1,5 @@
 """From a list of faces to hallucinated faces or embeddings; bad pictures are named and counted, the rest goes on."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from facebridge.crops import Convention, Crop
 from facebridge.data import face_list
 from facebridge.data.face_list import FaceList
 from facebridge.data.reading import aligned, located
-from facebridge.evaluation.ways import AS_IT_IS, Judge
 from facebridge.hallucination import hallucinate, reduce
 from facebridge.images import BadPicture
 from facebridge.method import Method
@@ -73,49 +71,6 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
     return Done(len(made), refused)
 
 
-def embed(judge: Judge, faces: FaceList, crop: str, out: Path, convention: Convention = "umeyama") -> Done:
-    """Embed every face of a list into one .npz: embeddings (N, D), path, identity, domain (N,), recogniser, crop."""
-    wanted = crops.crop(crop)
-    refused: list[BadPicture] = []
-    found: list[NDArray[np.float32]] = []
-    rows: list[int] = []
-    with Progress("embedding", len(faces)) as bar:
-        for start in range(0, len(faces), FACES_PER_BLOCK):
-            block = range(start, min(start + FACES_PER_BLOCK, len(faces)))
-            pictures = list(_usable(faces, block, wanted, convention, refused))
-            if pictures:
-                source = images.to_faces(np.stack([picture for _, picture in pictures]))
-                found.append(judge.embed(AS_IT_IS, source, wanted))
-                rows += [row for row, _ in pictures]
-            bar.step(block.stop)
-    if not rows:
-        raise ValueError(f"none of the {len(faces)} pictures could be used; the first: {refused[0]}")
-    columns: dict[str, Any] = {
-        name: np.array(faces.take(rows).column(name).tolist()) for name in ("path", "identity", "domain")
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file:
-        np.savez_compressed(
-            file,
-            embeddings=np.concatenate(found),
-            recogniser=np.array(judge.recogniser.name),
-            mirror=np.array(judge.mirror),
-            crop=np.array(crop),
-            **columns,
-        )
-    return Done(len(rows), refused)
-
-
-def _usable(
-    faces: FaceList, rows: Sequence[int], crop: Crop, convention: Convention, refused: list[BadPicture]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for row in rows:
-        try:
-            yield row, aligned(faces, row, crop, convention)
-        except BadPicture as bad:
-            refused.append(bad)
-
-
 def _source(
     faces: FaceList, row: int, method: Method[Any], size: tuple[int, int] | None, convention: Convention
 ) -> torch.Tensor:
@@ -150,7 +105,5 @@ def _names(faces: FaceList) -> list[str]:
 def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceList:
     """The list of the generated faces: the rows of their sources, now lying in a crop."""
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
-    originals = columns.get("original", np.full(len(names), "")).tolist()
-    columns["original"] = [own or key for own, key in zip(originals, sources.keys(), strict=True)]
-    columns |= {"path": names, "crop": [crop.name] * len(names)}
+    columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
     return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))

@@ -1,16 +1,13 @@
-"""Generating and embedding a list: sizes, names, marks, and bad pictures that are counted."""
+"""Generating a list: sizes, names, marks, and bad pictures that are counted."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from facebridge import crops, generating, images, runs
 from facebridge.data import face_list, opening
 from facebridge.data.face_list import FaceList
-from facebridge.evaluation.ways import Judge
 from facebridge.hallucination import hallucinate, reduce
 from tests import drawn
 
@@ -155,48 +152,3 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
     with pytest.raises(ValueError, match="not a run"):
         generating.generate(source, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
-
-
-def test_embeddings_are_those_of_the_recogniser_in_the_order_of_the_list(listed: Path, tmp_path: Path) -> None:
-    faces = face_list.read(listed)
-    recogniser = drawn.thin_recogniser()
-    done = generating.embed(Judge(recogniser, "concatenate"), faces, "sphereface", tmp_path / "new" / "out.npz")
-    assert (done.count, done.refused) == (len(faces), [])
-    aligned = [
-        crops.align(images.read(faces.picture_path(row)), faces[row].landmarks, CROP)  # type: ignore[arg-type]
-        for row in range(len(faces))
-    ]
-    with torch.no_grad():
-        wanted = recogniser.embed(images.to_faces(np.stack(aligned)), CROP, mirror="concatenate").numpy()
-    with np.load(tmp_path / "new" / "out.npz", allow_pickle=False) as found:
-        assert found["embeddings"] == pytest.approx(wanted, abs=1e-5)
-        assert found["path"].tolist() == faces.column("path").tolist()
-        assert found["identity"].tolist() == faces.column("identity").tolist()
-        assert found["domain"].tolist() == faces.column("domain").tolist()
-        assert (str(found["recogniser"]), str(found["mirror"]), str(found["crop"])) == (
-            "mobile_facenet",
-            "concatenate",
-            "sphereface",
-        )
-
-
-def test_rows_of_bad_pictures_are_missing_from_the_embeddings(listed: Path, tmp_path: Path) -> None:
-    shutil.copytree(listed.parent, tmp_path / "people")
-    faces = face_list.read(tmp_path / "people" / listed.name)
-    faces.picture_path(1).write_bytes(GARBAGE)
-    done = generating.embed(Judge(drawn.thin_recogniser()), faces, "sphereface", tmp_path / "out.npz")
-    assert done.count == len(faces) - 1
-    assert [Path(bad.path) for bad in done.refused] == [faces.picture_path(1)]
-    with np.load(tmp_path / "out.npz") as found:
-        assert found["path"].tolist() == [row.path for number, row in enumerate(faces) if number != 1]
-        assert len(found["embeddings"]) == len(faces) - 1
-
-
-def test_embedding_nothing_is_an_error_that_names_a_picture(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_bytes(GARBAGE)
-    with pytest.raises(ValueError, match=r"none of the 1 .*a\.png"):
-        generating.embed(
-            Judge(drawn.thin_recogniser()), opening.open_faces(tmp_path / "in"), "sphereface", tmp_path / "out.npz"
-        )
-    assert not (tmp_path / "out.npz").exists()

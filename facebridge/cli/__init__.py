@@ -13,13 +13,16 @@ from facebridge.cli.options import (
     EXIT_USER_ERROR,
     Aligned,
     Device,
+    Engine,
     Landmarks,
     Named,
     Root,
     Settings,
     Weights,
+    Workers,
     expanded,
     name_bad,
+    one_of,
     parsed_size,
 )
 from facebridge.stopping import Stopped
@@ -112,7 +115,7 @@ def generate(
 @app.command()
 def embed(
     faces: Annotated[Path, typer.Argument(help="Face list, or folder of pictures.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz, .safetensors or .parquet to write.")],
     recogniser: Named,
     weights: Weights = None,
     settings: Settings = None,
@@ -122,14 +125,23 @@ def embed(
     root: Root = None,
     landmarks: Landmarks = None,
     aligned: Aligned = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option(help="Go on with what an unfinished run left.")] = True,
 ) -> None:
-    """Embeddings of the faces of a list: an .npz with embeddings, paths, identities and domains."""
-    from facebridge import crops, generating
-    from facebridge.data.opening import open_faces
+    """Embeddings of the faces of a list; killed and started again it goes on where it was."""
+    from facebridge import blocks, crops, embedding
+    from facebridge.data.opening import open_source
 
-    judge = _judge(recogniser, weights, settings, mirror)
-    done = generating.embed(
-        judge, open_faces(faces, root, landmarks, aligned), crop, out, crops.as_convention(convention)
+    done = embedding.embed(
+        embedding.JudgeSettings(recogniser, weights, tuple(settings or []), mirror),
+        open_source(faces, root, landmarks, aligned),
+        crop,
+        out,
+        crops.as_convention(convention),
+        engine=one_of("--engine", engine, blocks.Engine),
+        workers=workers,
+        resume=resume,
     )
     typer.echo(f"{done.count} embeddings in {out}")
     name_bad([(bad.path, bad.cause) for bad in done.refused])
@@ -179,7 +191,7 @@ def evaluate(
         convention=convention,
         title=title,
     )
-    judge = _judge(recogniser, weights, settings, mirror)
+    judge = evaluating.judge(recogniser, weights, settings or [], mirror)
     if len(protocols) > 1:
         for figure in evaluating.evaluate_folds(request, protocols, judge, out):
             typer.echo(f"{figure}")
@@ -223,9 +235,3 @@ def methods(
         names = published.names()
     for name in names:
         typer.echo(name)
-
-
-def _judge(name: str, weights: Path | None, settings: list[str] | None, mirror: str):  # type: ignore[no-untyped-def]
-    from facebridge import evaluating
-
-    return evaluating.judge(name, weights, settings or [], mirror)

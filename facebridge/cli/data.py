@@ -1,11 +1,26 @@
 """facebridge data: lists, landmarks, aligned faces, drawn people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from facebridge.cli.options import EXIT_BAD_PICTURES, Root, name_bad
+from facebridge.cli.options import (
+    EXIT_BAD_PICTURES,
+    Aligned,
+    Detector,
+    DetectorWeights,
+    Engine,
+    Face,
+    Landmarks,
+    MinFace,
+    Root,
+    Turned,
+    Workers,
+    name_bad,
+    one_of,
+)
 from facebridge.key_values import key_and_value
 
 app = typer.Typer(help="Import data sets, check lists, find and align faces, draw people.", no_args_is_help=True)
@@ -79,8 +94,10 @@ def data_check(
     from facebridge.data.check import check
     from facebridge.data.opening import open_faces
 
+    listed = open_faces(faces, root)
+    typer.echo(f"pictures in {listed.root}")
     found = check(
-        open_faces(faces, root),
+        listed,
         counts=importing.counts_of(faces),
         may_overlap=importing.allows_overlap(faces),
     )
@@ -93,17 +110,106 @@ def data_check(
 def data_landmarks(
     faces: Annotated[Path, typer.Argument(help="Face list, or folder of pictures.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The face list to write (.csv or .parquet).")],
-    weights: Annotated[Path, typer.Option(help="YuNet's ONNX file.")],
+    weights: DetectorWeights = None,
+    detector: Detector = "yunet",
+    face: Face = "largest",
+    min_face_px: MinFace = 0,
+    turned: Turned = False,
+    points68: Annotated[
+        Path | None, typer.Option(help="ONNX file of a 68-point regressor; without it there are five points.")
+    ] = None,
+    known: Annotated[
+        Path | None, typer.Option("--landmarks", help="CSV or Parquet with known landmarks; they win.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode and search.")] = 2,
     root: Root = None,
 ) -> None:
-    """Find five landmarks in every picture; those without a face are named, counted and left out."""
-    from facebridge.data import face_list, finding
-    from facebridge.landmarks import YuNet
+    """Find the landmarks in every picture; those without a face are named, counted and left out."""
+    from facebridge.data import face_list, finding, importing
+    from facebridge.data.opening import open_faces
+    from facebridge.landmarks import Choose
+    from facebridge.landmarks.points68 import Points68
+    from facebridge.progress import Progress
 
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{out}: face lists are written as .csv or .parquet")
+    settings = _detector(detector, weights or [], turned)
+    listed = open_faces(faces, root)
+    with Progress("finding faces", len(listed)) as bar:
+        found = finding.with_landmarks(
+            listed,
+            settings,
+            workers,
+            choose=one_of("--face", face, Choose),
+            min_face_px=min_face_px,
+            points68=None if points68 is None else Points68(points68),
+            known=None if known is None else face_list.read_landmarks(known),
+            on_done=bar.step,
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = finding.with_landmarks(finding.open_faces(faces, root), YuNet(weights))
     face_list.write(finding.moved(found.faces, out.parent), out)
+    importing.remember_root(out, found.faces.root)
     typer.echo(f"{out}: {len(found.faces)} faces; their paths are relative to {found.faces.root}")
     name_bad([(bad.path, bad.cause) for bad in found.refused])
+
+
+@app.command("align")
+def data_align(
+    faces: Annotated[Path, typer.Argument(help="Face list, or folder of pictures.")],
+    crop: Annotated[str, typer.Option(help="The crop, such as arcface_112 or sphereface.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    weights: DetectorWeights = None,
+    detector: Detector = "yunet",
+    face: Face = "largest",
+    min_face_px: MinFace = 0,
+    turned: Turned = False,
+    landmarks: Landmarks = None,
+    aligned: Aligned = None,
+    root: Root = None,
+    convention: Annotated[str, typer.Option(help="umeyama or cp2tform.")] = "umeyama",
+    outside: Annotated[str, typer.Option(help="What a crop shows beyond the picture: black or mirror.")] = "black",
+    form: Annotated[
+        str, typer.Option("--format", help="png, jpg (quality 95), or shards of either: shards-png, shards-jpg.")
+    ] = "png",
+    engine: Engine = "local",
+    workers: Workers = None,
+) -> None:
+    """Aligned faces and a face list of them; killed and started again it goes on where it was.
+
+    Known landmarks win; with --weights the faces of other pictures are found first.
+    """
+    from facebridge import blocks, crops
+    from facebridge.data import aligning
+    from facebridge.data.opening import open_source
+    from facebridge.landmarks import Choose
+
+    shape, _, ending = form.rpartition("-")
+    done = aligning.align(
+        open_source(faces, root, landmarks, aligned),
+        crop,
+        out,
+        detector=_detector(detector, weights, turned) if weights else None,
+        choose=one_of("--face", face, Choose),
+        min_face_px=min_face_px,
+        convention=crops.as_convention(convention),
+        outside=one_of("--outside", outside, crops.Outside),
+        ending=one_of("--format", ending, aligning.Ending),
+        layout="shards" if shape == "shards" else "files",
+        engine=one_of("--engine", engine, blocks.Engine),
+        workers=workers,
+    )
+    typer.echo(f"{done.faces}: {done.num_faces} aligned faces")
+    if done.num_not_aligned:
+        typer.echo(f"{done.num_not_aligned} pictures could not be aligned: see {done.not_aligned}", err=True)
+        raise typer.Exit(EXIT_BAD_PICTURES)
+
+
+def _detector(name: str, weights: Sequence[Path], turned: bool):  # type: ignore[no-untyped-def]
+    from facebridge.landmarks import DetectorSettings
+
+    if not weights:
+        raise ValueError(f"{name} needs its weights: add --weights FILE")
+    for path in weights:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file; expected weights of {name}")
+    return DetectorSettings(name, tuple(path.absolute() for path in weights), {"turned": True} if turned else {})

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -28,8 +28,21 @@ Weights = Annotated[Path | None, typer.Option(help="Weights of the recogniser.")
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, such as crop=arcface for onnx; may be repeated.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
-Engine = Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="How many processes; default one a core.")]
+Engine = Annotated[str, typer.Option(help="local, or ray: the cluster that RAY_ADDRESS names, else a small one here.")]
+Detector = Annotated[str, typer.Option(help="yunet or mtcnn.")]
+DetectorWeights = Annotated[
+    list[Path] | None,
+    typer.Option("--weights", help="yunet: its ONNX file; mtcnn: its three files, or the folder that holds them."),
+]
+Face = Annotated[str, typer.Option(help="Which faces of a picture count: largest, central or all.")]
+Turned = Annotated[
+    bool,
+    typer.Option(
+        "--turned", help="Search the picture in four turns, for faces that lie on their side (4 times the work)."
+    ),
+]
+MinFace = Annotated[float, typer.Option(min=0, help="Smaller side of a face's box from which it counts, px.")]
 
 
 def parsed_size(text: str) -> tuple[int, int] | None:
@@ -59,6 +72,17 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
             raise ValueError(f"{path}: no file has such a name")
         found += meant
     return found
+
+
+def one_of(option: str, value: str, choices: Any) -> Any:
+    """The value, if it is one of the choices of a Literal.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{option} is {value!r}; expected one of {', '.join(get_args(choices))}")
+    return value
 
 
 def name_bad(bad: Sequence[tuple[object, str]]) -> None:

@@ -127,6 +127,13 @@ class FaceList:
             for path, region in zip(paths, regions, strict=True)
         ]
 
+    def originals(self) -> list[str]:
+        """The key of the picture that each face was first cut from: its own, where the list names no other."""
+        keys = self.keys()
+        if "original" not in self._columns:
+            return keys
+        return [original or key for original, key in zip(self._columns["original"].tolist(), keys, strict=True)]
+
     def picture_path(self, index: int) -> Path:
         """Where the picture of a row lies."""
         return self.root / str(self._columns["path"][index])

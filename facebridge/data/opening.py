@@ -8,6 +8,7 @@ from facebridge import crops
 from facebridge.data import face_list, finding, importing
 from facebridge.data.face_list import FaceList
 from facebridge.data.list_files import STRINGS
+from facebridge.data.pieces import FaceListFile
 
 
 def open_faces(
@@ -29,6 +30,15 @@ def open_faces(
     if landmarks is not None:
         faces = _with_known_landmarks(faces, landmarks)
     return faces if aligned is None else as_aligned(faces, aligned)
+
+
+def open_source(
+    path: Path, root: Path | None = None, landmarks: Path | None = None, aligned: str | None = None
+) -> FaceList | FaceListFile:
+    """As `open_faces`, but a Parquet list that nothing has to be added to is read in pieces, whatever its length."""
+    if path.suffix.lower() == ".parquet" and landmarks is None and aligned is None:
+        return FaceListFile(path, root=importing.root_of(path) if root is None else root)
+    return open_faces(path, root, landmarks, aligned)
 
 
 def as_aligned(faces: FaceList, crop: str) -> FaceList:

@@ -247,9 +247,7 @@ def rows_of(faces: FaceList, wanted: Sequence[str], name: str) -> dict[str, int]
     Raises:
         ValueError: if some are not there (names the first and counts all), or one is there twice.
     """
-    own = faces.keys()
-    originals = faces.column("original").tolist() if "original" in faces.column_names else [""] * len(own)
-    keys = [original or key for original, key in zip(originals, own, strict=True)]
+    keys = faces.originals()
     rows = {key: row for row, key in enumerate(keys)}
     twice = {key for row, key in enumerate(keys) if rows[key] != row}.intersection(wanted)
     if twice:

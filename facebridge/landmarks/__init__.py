@@ -5,16 +5,12 @@ Each module of this package that has `load(weights, **settings)` and names its S
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facebridge import images
 from facebridge.landmarks.detection import FIVE_POINT_NAMES, Choose, Detection, Detector, detect_largest, faces_in
 from facebridge.landmarks.mtcnn import MTCNN
 from facebridge.landmarks.points68 import Points68
@@ -28,14 +24,12 @@ __all__ = [
     "Detection",
     "Detector",
     "DetectorSettings",
-    "Located",
     "Points68",
     "Turned",
     "YuNet",
     "detect_largest",
     "faces_in",
     "load",
-    "locate",
     "names",
 ]
 
@@ -79,35 +73,6 @@ class DetectorSettings:
     def build(self) -> Detector:
         """A new detector. ValueError: as `load`."""
         return load(self.name, self.weights, **self.settings)
-
-
-@dataclass(frozen=True)
-class Located:
-    """Five points for each of many pictures.
-
-    points: (N, 5, 2) float32 pixels, NaN where nothing was found. without_face: paths of readable pictures in which
-    no face was found. unreadable: one error for each picture that could not be decoded.
-    """
-
-    points: NDArray[np.float32]
-    without_face: list[str] = field(default_factory=list)
-    unreadable: list[images.BadPicture] = field(default_factory=list)
-
-
-def locate(paths: Iterable[str | Path], detector: Detector, workers: int = 2) -> Located:
-    """Find the largest face of each picture; go on past bad pictures, and name every one without a result."""
-    points: list[NDArray[np.float32]] = []
-    without_face: list[str] = []
-    unreadable: list[images.BadPicture] = []
-    names = [str(path) for path in paths]
-    for path, picture in zip(names, images.read_all(names, workers), strict=True):
-        found = None
-        if isinstance(picture, images.BadPicture):
-            unreadable.append(picture)
-        elif (found := detect_largest(detector, picture)) is None:
-            without_face.append(path)
-        points.append(np.full((5, 2), np.nan, np.float32) if found is None else found.points)
-    return Located(np.array(points, np.float32).reshape(-1, 5, 2), without_face, unreadable)
 
 
 def _detectors() -> dict[str, ModuleType]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facebridge import images, landmarks
+from facebridge import landmarks
 from facebridge.landmarks import Detection, DetectorSettings, Turned
 from facebridge.landmarks.detection import chosen
 from tests import drawn
@@ -71,20 +71,6 @@ def test_detect_largest_gives_one_face_or_none() -> None:
     assert found is not None
     assert found.box[2] == 30
     assert landmarks.detect_largest(Scripted(), np.zeros((60, 60, 3), np.uint8)) is None
-
-
-def test_locate_names_pictures_without_a_face_and_unreadable_ones(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png", "d.png")]
-    images.write(paths[0], np.full((30, 30, 3), 9, np.uint8))
-    images.write(paths[1], np.zeros((30, 30, 3), np.uint8))
-    paths[2].write_bytes(b"text")
-    images.write(paths[3], np.full((30, 30, 3), 9, np.uint8))
-    found = landmarks.locate(paths, Scripted())
-    assert found.points.shape == (4, 5, 2)
-    assert np.isnan(found.points).all((1, 2)).tolist() == [False, True, True, False]
-    assert found.without_face == [str(paths[1])]
-    assert [error.path for error in found.unreadable] == [str(paths[2])]
-    assert landmarks.locate([], Scripted()).points.shape == (0, 5, 2)
 
 
 @pytest.mark.parametrize("quarters", range(4))
