@@ -12,8 +12,10 @@ import typer
 
 from facebridge import cli, images, recipe, recognisers, weights
 from facebridge.data import face_list
+from facebridge.data.face_list import FaceList
 from facebridge.evaluation import result
 from tests import drawn
+from tests.data import spectrum_trees, visible_trees
 from tests.parity.fill import published_state
 
 EXIT_BAD_PICTURES, EXIT_USER_ERROR = 1, 2
@@ -174,6 +176,91 @@ def test_generate_counts_bad_pictures_and_does_the_rest(
     assert f"{num_good} faces" in answer.out
     assert "1 pictures could not be used" in answer.err
     assert len(list((tmp_path / "made").rglob("*.png"))) == num_good
+
+
+def test_data_set_goes_from_its_folder_to_a_figure_in_three_commands(
+    facebridge: Facebridge, judge: list[str], tmp_path: Path
+) -> None:
+    tree = spectrum_trees.TREES["casia_nir_vis"](tmp_path / "theirs")
+    lists, aligned = tmp_path / "lists", tmp_path / "aligned"
+    columns = {name: list(tree.landmarks) for name in ("path", "identity", "domain")}
+    points = FaceList(tmp_path, columns, np.stack(list(tree.landmarks.values())))
+    face_list.write(points, tmp_path / "points.csv")
+
+    answer = facebridge("data", "import", "casia_nir_vis", tree.root, "-o", lists / "casia.csv")
+    assert answer.status == 0, answer.err
+    assert "view2_01: probe pictures: 7 found, 6,208 published: 6,201 fewer" in answer.out
+    words = ["--crop", "sphereface", "--landmarks", tmp_path / "points.csv", "-o", aligned, "--workers", 1]
+    answer = facebridge("data", "align", lists / "casia.csv", *words)
+    assert answer.status == 0, answer.err
+    assert f"{aligned / 'faces.csv'}: {len(tree.landmarks)} aligned faces" in answer.out
+
+    words = ["--faces", aligned / "faces.csv", *judge, "-o"]
+    fold = lists / "casia_view2_01.csv"
+    answer = facebridge("evaluate", "--protocol", fold, *words, tmp_path / "one")
+    assert answer.status == 0, answer.err
+    assert "Rank-1" in answer.out
+    answer = facebridge(
+        "evaluate", "--protocol", lists / "casia_view*_*.csv", "--protocol", fold, *words, tmp_path / "two"
+    )
+    assert is_a_users_error(answer), answer
+    assert "two protocols are called casia_view2_01" in answer.err
+    answer = facebridge("evaluate", "--protocol", lists / "casia_view2_*.csv", *words, tmp_path / "folds")
+    assert answer.status == 0, answer.err
+    assert "over 2 folds" in answer.out
+    assert (tmp_path / "folds" / "folds.csv").is_file()
+    assert (tmp_path / "folds" / "casia_view2_01" / "metrics.json").is_file()
+
+
+def test_check_says_what_differs_from_the_published_counts(facebridge: Facebridge, tmp_path: Path) -> None:
+    tree = visible_trees.TREES["lfw"](tmp_path / "theirs")
+    assert facebridge("data", "import", "lfw", tree.root, "-o", tmp_path / "lfw.csv").status == 0
+    answer = facebridge("data", "check", tmp_path / "lfw.csv")
+    assert answer.status == EXIT_BAD_PICTURES
+    assert "PROBLEM: pictures: " in answer.out
+    assert "13,233 published" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("data", "import", "lwf", ".", "-o", "x.csv"), "lfw"),
+        (("data", "import", "lfw", "nowhere", "-o", "x.csv"), "no such folder; expected LFW"),
+        (("data", "import", "lfw", ".", "-o", "x.csv", "--set", "sead=1"), "seed"),
+        (("data", "landmarks", ".", "-o", "x.csv"), "--weights"),
+        (("data", "align", ".", "--crop", "square", "-o", "out"), "sphereface"),
+        (("data", "align", ".", "--crop", "ffe", "-o", "out", "--format", "gif"), "png, jpg"),
+        (("data", "align", ".", "--crop", "ffe", "-o", "out", "--engine", "spark"), "local, ray"),
+        (("data", "align", ".", "--crop", "ffe", "-o", "out", "--face", "best"), "largest, central, all"),
+        (("evaluate", "--recogniser", "embedded_judge", "--protocol", "no_*.csv"), "no_*.csv"),
+    ],
+)
+def test_wrong_word_of_a_data_command_names_the_right_ones(
+    facebridge: Facebridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], named: str
+) -> None:
+    drawn.people(tmp_path, num_people=1, shots=1)
+    monkeypatch.chdir(tmp_path)
+    answer = facebridge(*words)
+    assert is_a_users_error(answer), answer
+    assert named in answer.err
+
+
+@pytest.mark.real
+def test_faces_of_photographs_are_found_and_remembered(facebridge: Facebridge, real_data: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("AJ_Cook", "AJ_Lamas", "Aaron_Guiel"):
+        shutil.copy(real_data / "data/lfw/lfw-deepfunneled" / name / f"{name}_0001.jpg", photos)
+    (photos / "broken.jpg").write_bytes(b"garbage")
+    yunet = real_data / "weights" / "yunet_n_dynamic.onnx"
+    answer = facebridge("data", "landmarks", photos, "--weights", yunet, "-o", tmp_path / "lists" / "faces.csv")
+    assert answer.status == EXIT_BAD_PICTURES
+    assert "broken.jpg" in answer.err
+    answer = facebridge(
+        "data", "align", tmp_path / "lists" / "faces.csv", "--crop", "arcface_112", "-o", tmp_path / "faces"
+    )
+    assert answer.status == 0, answer.err
+    assert len(face_list.read(tmp_path / "faces" / "faces.csv")) == 3
 
 
 def test_embed_writes_one_row_a_picture(facebridge: Facebridge, listed: Path, judge: list[str], tmp_path: Path) -> None:

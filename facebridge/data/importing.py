@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from facebridge import data
 from facebridge.data import face_list
-from facebridge.data.data_set import NUM_NAMED, Count, DataSet, Imported, Protocol
+from facebridge.data.data_set import NUM_NAMED, Count, DataSet, Imported, Protocol, counted
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation import protocol as protocols
 from facebridge.evaluation.protocol import PairProtocol
@@ -83,8 +83,15 @@ def import_set(name: str, root: Path, out: Path, options: Mapping[str, Any] | No
     return Written(out, len(read.faces), identities, files, list(read.notes), counts)
 
 
+def remember_root(listed: Path, root: Path) -> None:
+    """Write a side file that says where the pictures of a list lie, if not in its own folder."""
+    own = listed.parent.resolve() == root.resolve()
+    if not own:
+        _write_json(listed, {"data_set": None, "list": listed.name, "root": str(root.resolve()), "protocols": {}})
+
+
 def root_of(path: Path) -> Path | None:
-    """The pictures' folder of a list that an import wrote, or of one of its protocols; None for any other list."""
+    """The pictures' folder that the side file of a list, or of the list whose protocol it is, names; None without."""
     about = _about(path)
     return None if about is None else Path(about["root"])
 
@@ -96,7 +103,7 @@ def counts_of(path: Path) -> list[Count]:
         ValueError: if a list cannot be read.
     """
     about = _about(path)
-    if about is None or about["list"] != path.name:
+    if about is None or about["data_set"] is None or about["list"] != path.name:
         return []
     root = Path(about["root"])
     read: dict[str, Protocol] = {}
@@ -111,7 +118,7 @@ def counts_of(path: Path) -> list[Count]:
 def allows_overlap(path: Path) -> bool:
     """Whether a list is that of a protocol in which people of the training may be among gallery and probes."""
     about = _about(path)
-    return about is not None and any(about["protocols"].get(key) == path.name for key in about["may_overlap"])
+    return about is not None and any(about["protocols"].get(key) == path.name for key in about.get("may_overlap", []))
 
 
 def overlap(protocol: FaceList) -> list[str]:
@@ -140,6 +147,8 @@ def _checked_options(module: DataSet, name: str, options: Mapping[str, Any]) -> 
             value = str(value)
         elif expected in (bool, int, float) and type(value) is not expected:
             raise ValueError(f"{name}: option {key} is {value!r}; expected a value like {parameters[key].default!r}")
+        if expected is int and value < 0:
+            raise ValueError(f"{name}: option {key} is {value}; expected a whole number from 0")
         checked[key] = value
     return checked
 
@@ -150,14 +159,15 @@ def _refuse_overlap(title: str, protocol: Protocol, allowed: bool) -> None:
     shared = [] if allowed else overlap(protocol)
     if shared:
         raise ValueError(
-            f"{title}: {len(shared)} people of the training are among gallery or probes: "
+            f"{title}: of the training {counted(len(shared), 'person is', 'people are')} among gallery or probes: "
             f"{', '.join(shared[:NUM_NAMED])}; the protocol does not allow that: look for a wrong list"
         )
     if "split" not in protocol.column_names:
         return
     twice = sorted(set(protocol.where(split="gallery").keys()) & set(protocol.where(split="probe").keys()))
     if twice:
-        raise ValueError(f"{title}: {len(twice)} pictures are gallery and probe at once, the first: {twice[0]}")
+        what = counted(len(twice), "picture is", "pictures are")
+        raise ValueError(f"{title}: {what} gallery and probe at once, the first: {twice[0]}")
 
 
 def _in_folder(faces: FaceList, folder: Path) -> FaceList:
@@ -174,7 +184,11 @@ def _write_side_file(out: Path, name: str, read: Imported, files: Mapping[str, P
         "may_overlap": sorted(read.may_overlap),
         "notes": list(read.notes),
     }
-    out.with_suffix(SIDE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    _write_json(out, about)
+
+
+def _write_json(listed: Path, about: Mapping[str, Any]) -> None:
+    listed.with_suffix(SIDE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def _about(path: Path) -> dict[str, Any] | None:
@@ -195,4 +209,4 @@ def _read_side_file(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     ours = isinstance(found, dict) and isinstance(found.get("root"), str) and isinstance(found.get("protocols"), dict)
-    return found if ours and isinstance(found.get("list"), str) and found.get("data_set") in names() else None
+    return found if ours and isinstance(found.get("list"), str) and found.get("data_set") in (None, *names()) else None

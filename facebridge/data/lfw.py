@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from facebridge import crops
 from facebridge.data import data_set, lfw_tables, own_protocols
-from facebridge.data.data_set import ByStem, Count, Imported, Protocol, WrongRoot, require
+from facebridge.data.data_set import ByStem, Count, Imported, Protocol, WrongRoot, counted, require
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation.protocol import PairProtocol, read_lfw_pairs
 
@@ -28,13 +29,15 @@ PUBLISHED_PAIRS = {"view2": 6000, "view1_train": 2200, "view1_test": 1000}
 _LAYOUT = "a folder of people with pictures Name/Name_0001.jpg, or a folder that holds it"
 
 
-def read(root: Path, *, lists: str = "", seed: int = 0) -> Imported:
+def read(root: Path, *, lists: str = "", seed: int = 0, crop: str = "") -> Imported:
     """LFW's pictures, views 1 and 2 as far as their lists are there, and the column split (train or test of view 1).
 
     Args:
         root: the folder of people, or the one around it.
         lists: a folder with the lists, if they lie neither in root nor among the people.
         seed: of the protocol "drawn", which is made only where no list of pairs is found.
+        crop: "lfw_deepfunneled" takes the deep-funneled pictures for aligned faces as they are, so that no detector is
+            needed; faces lie some pixels beside it, and figures are lower than with landmarks.
 
     Raises:
         WrongRoot: if there is no such folder of people, or more than one.
@@ -48,16 +51,22 @@ def read(root: Path, *, lists: str = "", seed: int = 0) -> Imported:
     faces = FaceList(
         people, {"path": paths, "identity": [_person(path) for path in paths], "domain": ["vis"] * len(paths)}
     )
+    if crop:
+        faces = faces.with_column("crop", [crops.crop(crop).name] * len(faces))
     faces, notes = _with_splits(faces, folders)
     protocols: dict[str, Protocol] = {}
-    known, any_list = ByStem(paths), False
+    known, listed_views = ByStem(paths), set[str]()
     for name, stem in VIEWS.items():
         listed, source = _listed_pairs(stem, folders)
         if listed is not None:
             kept, found = own_protocols.present(listed, known, source)
             protocols |= {} if kept is None else {name: kept}
-            notes, any_list = [*notes, *found], True
-    if not any_list:
+            notes.extend(found)
+            listed_views.add(name)
+    if listed_views:
+        absent = [(name, stem) for name, stem in VIEWS.items() if name not in listed_views]
+        notes += [f"no protocol {name}: no {stem}.txt was found" for name, stem in absent]
+    else:
         drawn = own_protocols.folds_of_people(faces, seed)
         protocols |= {} if drawn is None else {"drawn": drawn}
         notes.append(_drawn_note(drawn, seed))
@@ -132,7 +141,8 @@ def _with_splits(faces: FaceList, folders: list[Path]) -> tuple[FaceList, list[s
         split_of |= dict.fromkeys(people, split) if split else {}
         missing = sum(max(0, count - found[name]) for name, count in people.items())
         if missing:
-            notes.append(f"{path.name} counts {missing:,} pictures that are not there, of {sum(people.values()):,}")
+            what = counted(missing, "picture that is", "pictures that are")
+            notes.append(f"{path.name} counts {what} not there, of {sum(people.values()):,}")
     if not split_of:
         return faces, notes
     return faces.with_column("split", [split_of.get(name, "") for name in identities]), notes

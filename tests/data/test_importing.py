@@ -87,6 +87,17 @@ def test_list_of_no_import_has_no_counts_and_its_own_root(tmp_path: Path) -> Non
     assert importing.root_of(listed) is None
 
 
+def test_list_may_remember_where_its_pictures_lie(tmp_path: Path) -> None:
+    listed = drawn.people(tmp_path / "people", num_people=1, shots=1)
+    shutil.copy(listed, tmp_path / "faces.csv")
+    importing.remember_root(tmp_path / "faces.csv", listed.parent)
+    assert open_faces(tmp_path / "faces.csv").root == listed.parent
+    assert importing.counts_of(tmp_path / "faces.csv") == []
+    assert not importing.allows_overlap(tmp_path / "faces.csv")
+    importing.remember_root(listed, listed.parent)
+    assert not listed.with_suffix(".json").exists()
+
+
 def test_other_json_beside_a_list_is_no_side_file(tmp_path: Path) -> None:
     listed = drawn.people(tmp_path, num_people=1, shots=1)
     for text in ("{", "[]", '{"root": 1}', '{"root": "/etc", "protocols": {}, "list": "faces.csv", "data_set": "no"}'):

@@ -145,3 +145,10 @@ def test_real_folds_are_drawn_full(real_data):
     sizes = Counter(zip(drawn.fold, drawn.genuine, strict=True))
     assert max(sizes.values()) <= 300
     assert min(sizes.values()) > 200
+
+
+def test_pictures_may_be_taken_for_aligned_ones(tree):
+    assert set(lfw.read(tree, crop="lfw_deepfunneled").faces.column("crop")) == {"lfw_deepfunneled"}
+    assert "crop" not in lfw.read(tree).faces.column_names
+    with pytest.raises(ValueError, match="no crop is called 'funneled'"):
+        lfw.read(tree, crop="funneled")
