@@ -1,4 +1,4 @@
-"""From a list of faces to hallucinated faces or embeddings; bad pictures are named and counted, the rest goes on."""
+"""A list or shards of faces -> hallucinated faces; bad pictures are named and counted, and the rest goes on."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from facebridge import crops, images, runs
 from facebridge.crops import Convention, Crop
 from facebridge.data import face_list
-from facebridge.data.face_list import FaceList
+from facebridge.data.face_list import FaceList, FaceRow
+from facebridge.data.pieces import FaceListWriter
 from facebridge.data.reading import aligned, located
+from facebridge.data.shards import ShardedFaces
 from facebridge.hallucination import hallucinate, reduce
 from facebridge.images import BadPicture
 from facebridge.method import Method
@@ -20,7 +22,6 @@ from facebridge.progress import Progress
 from facebridge.recipe import FaceListData
 
 LIST = "faces.csv"
-FACES_PER_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,41 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
     return Done(len(made), refused)
 
 
+def generate_from_shards(run: Path, folder: str, out: Path, size: tuple[int, int] | None = None) -> Done:
+    """Hallucinate every face of a folder of shards, which is streamed; one shard is in memory at a time.
+
+    Args:
+        run: a run folder.
+        folder: of `facebridge data align --format shards-png`: a path, or a URL that fsspec reaches.
+        out: as of `generate`; pictures are called as the rows of the shards are.
+        size: as of `generate`; None: the faces go in as they are.
+
+    Raises:
+        ValueError: if the run has no weights, or the folder no index.
+    """
+    method = runs.load(run)
+    label = f"FaceBridge {runs.Run(run).recipe.method}"
+    faces = ShardedFaces(folder, method.crop, mix=1)
+    columns = list(dict.fromkeys([*faces.index.columns, "crop", "original"]))
+    out.mkdir(parents=True, exist_ok=True)
+    refused: list[BadPicture] = []
+    with Progress("generating", len(faces)) as bar, FaceListWriter(out / LIST, columns, 5) as made:
+        for index in range(len(faces)):
+            try:
+                row, source = faces.row(index), images.to_faces(faces.picture(index)[None])
+            except BadPicture as bad:
+                refused.append(bad)
+                continue
+            target = out / Path(row.path).with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            face = hallucinate(method, source if size is None else reduce(source, *size))[0]
+            images.write(target, face, generated_by=label)
+            listed = FaceList(out, {name: [_cell(row, name)] for name in faces.index.columns})
+            made.write(_listed(listed, [str(Path(row.path).with_suffix(".png"))], method.crop, out))
+            bar.step(index + 1)
+    return Done(len(faces) - len(refused), refused)
+
+
 def _source(
     faces: FaceList, row: int, method: Method[Any], size: tuple[int, int] | None, convention: Convention
 ) -> torch.Tensor:
@@ -107,3 +143,9 @@ def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceL
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
     columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
     return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
+
+
+def _cell(row: FaceRow, column: str) -> Any:
+    if column == "yaw_deg":
+        return np.nan if row.yaw_deg is None else row.yaw_deg
+    return row.extra[column] if column in row.extra else getattr(row, column, None) or ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facebridge import crops, generating, images, runs
-from facebridge.data import face_list, opening
+from facebridge.data import aligning, face_list, opening
 from facebridge.data.face_list import FaceList
 from facebridge.hallucination import hallucinate, reduce
 from tests import drawn
@@ -152,3 +152,29 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     source = folder_of({"a.png": (7, 6)}, tmp_path / "in")
     with pytest.raises(ValueError, match="not a run"):
         generating.generate(source, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
+
+
+def test_shards_give_the_same_faces_as_the_files_they_were_made_of(run: Path, listed: Path, tmp_path: Path) -> None:
+    sources = face_list.read(listed)
+    files = aligning.align(sources, "sphereface", tmp_path / "files", workers=1)
+    packed = aligning.align(sources, "sphereface", tmp_path / "packed", workers=1, layout="shards", block_size=5)
+    from_files = generating.generate(run, face_list.read(files.faces), tmp_path / "a")
+    from_shards = generating.generate_from_shards(run, str(packed.faces.parent), tmp_path / "b")
+    assert (from_shards.count, from_shards.refused) == (from_files.count, []) == (len(sources), [])
+    one, other = (face_list.read(tmp_path / name / generating.LIST) for name in "ab")
+    for name in ("path", "identity", "domain", "split", "crop", "original"):
+        assert one.column(name).tolist() == other.column(name).tolist()
+    assert one.column("yaw_deg") == pytest.approx(other.column("yaw_deg"))
+    for row in range(len(one)):
+        assert np.array_equal(images.read(one.picture_path(row)), images.read(other.picture_path(row)))
+
+
+def test_damaged_shard_is_named_and_the_others_go_on(run: Path, listed: Path, tmp_path: Path) -> None:
+    sources = face_list.read(listed)
+    aligning.align(sources, "sphereface", tmp_path / "packed", workers=1, layout="shards", block_size=5)
+    first = tmp_path / "packed" / "00000000.tar"
+    first.write_bytes(first.read_bytes()[:-5000])
+    done = generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "made")
+    assert done.count == len(sources) - 5
+    assert len(done.refused) == 5
+    assert all("00000000" in bad.path for bad in done.refused)

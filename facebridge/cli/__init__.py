@@ -94,7 +94,7 @@ def train(
 @app.command()
 def generate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    faces: Annotated[Path, typer.Argument(help="Face list, or folder of pictures.")],
+    faces: Annotated[str, typer.Argument(help="Face list, folder of pictures, or folder or URL of shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
     size: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH to which aligned faces are reduced first; auto: by the face's own size.")
@@ -105,9 +105,12 @@ def generate(
 ) -> None:
     """Hallucinate the faces of a list; each picture says in its metadata that it was generated."""
     from facebridge import generating
-    from facebridge.data.opening import open_faces
+    from facebridge.data.opening import is_shards, open_faces
 
-    done = generating.generate(run, open_faces(faces, root, landmarks, aligned), out, parsed_size(size))
+    if is_shards(faces):
+        done = generating.generate_from_shards(run, faces, out, parsed_size(size))
+    else:
+        done = generating.generate(run, open_faces(Path(faces), root, landmarks, aligned), out, parsed_size(size))
     typer.echo(f"{done.count} faces in {out}" + (f", listed in {out / generating.LIST}" if done.count else ""))
     name_bad([(bad.path, bad.cause) for bad in done.refused])
 
@@ -193,15 +196,17 @@ def evaluate(
     )
     judge = evaluating.judge(recogniser, weights, settings or [], mirror)
     if len(protocols) > 1:
-        for figure in evaluating.evaluate_folds(request, protocols, judge, out):
+        figures, evaluations = evaluating.evaluate_folds(request, protocols, judge, out)
+        for figure in figures:
             typer.echo(f"{figure}")
         typer.echo(f"report: {out / evaluating.REPORT}")
+        name_bad(evaluating.refused(evaluations))
         return
     done = evaluating.evaluate(request, judge, out)
     for line in evaluating.headline(done):
         typer.echo(line)
     typer.echo(f"report: {out / evaluating.REPORT}")
-    name_bad([(bad["picture"], bad["cause"]) for bad in done.provenance["pictures refused"]])
+    name_bad(evaluating.refused([done]))
 
 
 @app.command()

@@ -46,9 +46,11 @@ def data_import(
 ) -> None:
     """Write the face list and the protocols of a data set that is in its own layout; downloads nothing."""
     from facebridge.data import importing
+    from facebridge.data.data_set import counted
 
     written = importing.import_set(name, root, out, dict(map(key_and_value, settings or [])))
-    typer.echo(f"{written.faces}: {written.num_pictures:,} pictures of {written.num_identities:,} identities")
+    people = counted(written.num_identities, "identity", "identities")
+    typer.echo(f"{written.faces}: {counted(written.num_pictures, 'picture')} of {people}")
     for key, path in written.protocols.items():
         typer.echo(f"{path}: protocol {key}")
     for count in written.counts:
@@ -200,7 +202,8 @@ def data_align(
     )
     typer.echo(f"{done.faces}: {done.num_faces} aligned faces")
     if done.num_not_aligned:
-        typer.echo(f"{done.num_not_aligned} pictures could not be aligned: see {done.not_aligned}", err=True)
+        what = "picture" if done.num_not_aligned == 1 else "pictures"
+        typer.echo(f"{done.num_not_aligned:,} {what} could not be aligned: see {done.not_aligned}", err=True)
         raise typer.Exit(EXIT_BAD_PICTURES)
 
 

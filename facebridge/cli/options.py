@@ -90,5 +90,6 @@ def name_bad(bad: Sequence[tuple[object, str]]) -> None:
     for path, cause in bad:
         typer.echo(f"  {path}: {cause}", err=True)
     if bad:
-        typer.echo(f"{len(bad)} pictures could not be used (listed above)", err=True)
+        what = "picture" if len(bad) == 1 else "pictures"
+        typer.echo(f"{len(bad):,} {what} could not be used (listed above)", err=True)
         raise typer.Exit(EXIT_BAD_PICTURES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from facebridge import crops
-from facebridge.data import face_list, finding, importing
+from facebridge.data import face_list, finding, importing, shards
 from facebridge.data.face_list import FaceList
 from facebridge.data.list_files import STRINGS
 from facebridge.data.pieces import FaceListFile
@@ -39,6 +39,11 @@ def open_source(
     if path.suffix.lower() == ".parquet" and landmarks is None and aligned is None:
         return FaceListFile(path, root=importing.root_of(path) if root is None else root)
     return open_faces(path, root, landmarks, aligned)
+
+
+def is_shards(path: str) -> bool:
+    """Whether a user names a folder of shards: a URL, or a folder with their index."""
+    return "://" in path or (Path(path) / shards.INDEX).is_file()
 
 
 def as_aligned(faces: FaceList, crop: str) -> FaceList:
