@@ -1,5 +1,6 @@
 """An evaluation from files: runs, a face list, a protocol and a recogniser -> a folder with figures and a report."""
 
+import csv
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facebridge import crops, recipe, runs
-from facebridge.data import face_list
+from facebridge.data import aligning, face_list, finding
+from facebridge.data.face_list import FaceList
 from facebridge.data.opening import open_faces
 from facebridge.embedding import JudgeSettings
 from facebridge.evaluation import comparison, experiment, over_protocols, protocol, ways
@@ -46,6 +48,9 @@ class Request:
 def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
     """Evaluate runs and baselines, and write metrics.json, scores.npz, pictures and report.html.
 
+    Pictures of the protocol that gave no face when the list was aligned are refused as unreadable ones are: what needs
+    them is left out, and the evaluation names them.
+
     Raises:
         ValueError: if a run, list or protocol cannot be read, or a run was trained for another crop.
     """
@@ -64,7 +69,7 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
         title=request.title,
         provenance=_provenance(request, judge),
     )
-    compared = _comparison(request)
+    compared, without_face = _comparison(request)
     with Progress("evaluating", len(compared.gallery) + len(compared.probe)) as bar:
         done = experiment.evaluate(
             compared,
@@ -74,11 +79,16 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
             out,
             advance=lambda faces, of: bar.step(faces),
         )
+    if without_face:
+        done = _with_refused(done, without_face)
+        done.write(out)
     write_report([out], out / REPORT)
     return done
 
 
-def evaluate_folds(request: Request, protocols: Sequence[Path], judge: Judge, out: Path) -> list[OverProtocols]:
+def evaluate_folds(
+    request: Request, protocols: Sequence[Path], judge: Judge, out: Path
+) -> tuple[list[OverProtocols], list[Evaluation]]:
     """Evaluate each protocol into a folder of its own, then the mean and the standard deviation over them.
 
     Writes `out`/PROTOCOL/ for each, `out`/folds.csv and one page for all.
@@ -96,7 +106,13 @@ def evaluate_folds(request: Request, protocols: Sequence[Path], judge: Judge, ou
     figures = over_protocols.over_protocols(evaluations)
     over_protocols.write(figures, out)
     write_report([out / name for name in names], out / REPORT)
-    return figures
+    return figures, evaluations
+
+
+def refused(evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
+    """The pictures that could not be used, each once, with the cause."""
+    named = [each for evaluation in evaluations for each in evaluation.provenance["pictures refused"]]
+    return list(dict.fromkeys((each["picture"], each["cause"]) for each in named))
 
 
 def judge(name: str, weights: Path | None, settings: Sequence[str], mirror: str) -> Judge:
@@ -136,16 +152,45 @@ def percent(figure: Figure) -> str:
     return f"{100 * figure.value:.1f} %{interval}"
 
 
-def _comparison(request: Request) -> Comparison:
+def _comparison(request: Request) -> tuple[Comparison, dict[str, str]]:
+    """What is compared, and the pictures left out since they gave no face, with the cause."""
     listed = request.faces or request.protocol
     if listed is None or (request.faces is None and not protocol.is_face_list(listed)):
         raise ValueError("name the face list with the pictures: --faces LIST")
     faces = open_faces(listed, request.root, request.landmarks, request.aligned)
     if request.protocol is None or request.faces is None:
-        return comparison.by_split(faces, str(listed))
+        return comparison.by_split(faces, str(listed)), {}
+    name = request.protocol.name
     if protocol.is_face_list(request.protocol):
-        return comparison.by_rows(face_list.read(request.protocol), faces, request.protocol.name)
-    return comparison.Pairs(protocol.read_pairs(request.protocol), faces, request.protocol.name)
+        wanted = face_list.read(request.protocol)
+        wanted = wanted.where(split=("gallery", "probe")) if "split" in wanted.column_names else wanted
+        without_face = _without_face(request.faces, faces, wanted.keys())
+        left = wanted.take([row for row, key in enumerate(wanted.keys()) if key not in without_face])
+        compared = comparison.by_rows(left, faces, name)
+        compared.left_out = len(wanted) - len(left)
+        return compared, without_face
+    pairs = protocol.read_pairs(request.protocol)
+    without_face = _without_face(request.faces, faces, pairs.pictures())
+    some = comparison.without_pairs(pairs, without_face) if without_face else pairs
+    return comparison.Pairs(some, faces, name, left_out=len(pairs) - len(some)), without_face
+
+
+def _without_face(listed: Path, faces: FaceList, wanted: Sequence[str]) -> dict[str, str]:
+    """Of the pictures that a protocol needs, those in which no face was found or aligned for the list -> the cause."""
+    refused: dict[str, str] = {}
+    for beside in (finding.not_found_beside(listed), listed.with_name(aligning.NOT_ALIGNED)):
+        if listed.is_file() and beside.is_file():
+            with beside.open(encoding="utf-8", newline="") as file:
+                refused |= {row["path"]: row["cause"] for row in csv.DictReader(file)}
+    there = set(faces.originals())
+    causes = {key: refused.get(key.partition("#xywh=")[0]) for key in wanted if key not in there}
+    return {key: cause for key, cause in causes.items() if cause is not None}
+
+
+def _with_refused(done: Evaluation, without_face: dict[str, str]) -> Evaluation:
+    named = [{"picture": picture, "cause": cause} for picture, cause in without_face.items()]
+    refused = [*done.provenance["pictures refused"], *named]
+    return replace(done, provenance={**done.provenance, "pictures refused": refused})
 
 
 def _way(text: str, crop: crops.Crop) -> Way:

@@ -1,5 +1,6 @@
 """The command line: every verb once, and a user's error is one line and exit status 2, never a traceback."""
 
+import csv
 import shutil
 import sys
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def test_generate_counts_bad_pictures_and_does_the_rest(
     assert answer.status == EXIT_BAD_PICTURES
     num_good = drawn.PEOPLE * drawn.SHOTS - 1
     assert f"{num_good} faces" in answer.out
-    assert "1 pictures could not be used" in answer.err
+    assert "1 picture could not be used" in answer.err
     assert len(list((tmp_path / "made").rglob("*.png"))) == num_good
 
 
@@ -211,14 +212,22 @@ def test_data_set_goes_from_its_folder_to_a_figure_in_three_commands(
     assert (tmp_path / "folds" / "folds.csv").is_file()
     assert (tmp_path / "folds" / "casia_view2_01" / "metrics.json").is_file()
 
+    (aligned / "s4" / "NIR" / "30001" / "001.png").write_bytes(b"garbage")
+    answer = facebridge("evaluate", "--protocol", lists / "casia_view2_*.csv", *words, tmp_path / "bad")
+    assert answer.status == EXIT_BAD_PICTURES
+    assert "001.png" in answer.err
+    assert "1 picture could not be used" in answer.err
+
 
 def test_check_says_what_differs_from_the_published_counts(facebridge: Facebridge, tmp_path: Path) -> None:
     tree = visible_trees.TREES["lfw"](tmp_path / "theirs")
+    (tree.root / "pairs.txt").unlink()
     assert facebridge("data", "import", "lfw", tree.root, "-o", tmp_path / "lfw.csv").status == 0
     answer = facebridge("data", "check", tmp_path / "lfw.csv")
     assert answer.status == EXIT_BAD_PICTURES
     assert "PROBLEM: pictures: " in answer.out
     assert "13,233 published" in answer.out
+    assert "note of the import: no protocol view2: no pairs.txt was found" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -256,6 +265,8 @@ def test_faces_of_photographs_are_found_and_remembered(facebridge: Facebridge, r
     answer = facebridge("data", "landmarks", photos, "--weights", yunet, "-o", tmp_path / "lists" / "faces.csv")
     assert answer.status == EXIT_BAD_PICTURES
     assert "broken.jpg" in answer.err
+    with (tmp_path / "lists" / "faces_not_found.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["broken.jpg"]
     answer = facebridge(
         "data", "align", tmp_path / "lists" / "faces.csv", "--crop", "arcface_112", "-o", tmp_path / "faces"
     )
@@ -296,7 +307,7 @@ def test_evaluate_names_bad_pictures_and_ends_with_status_one(
     bad = broken(listed, tmp_path / "people")
     answer = facebridge("evaluate", "--faces", bad, "-o", tmp_path / "evaluation", *judge, "--mirror", "none")
     assert answer.status == EXIT_BAD_PICTURES
-    assert "1 pictures could not be used" in answer.err
+    assert "1 picture could not be used" in answer.err
     assert (tmp_path / "evaluation" / "report.html").is_file()
 
 

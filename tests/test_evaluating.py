@@ -1,5 +1,6 @@
 """An evaluation from files: what is asked for is read, refused or reported rightly."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,61 @@ def test_pictures_of_the_protocol_that_the_list_lacks_are_counted(listed: Path, 
     request = evaluating.Request(runs=[], faces=listed.with_name("few.csv"), protocol=listed)
     with pytest.raises(ValueError, match=f"{len(faces) - 2} pictures of the protocol .* are not in the face list"):
         evaluating.evaluate(request, judge(), tmp_path / "out")
+
+
+def aligned_without(faces: FaceList, names: list[str], folder: Path) -> Path:
+    """The list as if those pictures had given no face when it was aligned."""
+    kept = faces.take([row for row, name in enumerate(faces.column("path").tolist()) if name not in names])
+    folder.mkdir()
+    listed = folder / "faces.csv"
+    columns = {name: kept.column(name) for name in kept.column_names}
+    face_list.write(FaceList(folder, columns, kept.landmarks), listed)
+    rows = "".join(f"{name},no face was found\n" for name in names)
+    (folder / "not_aligned.csv").write_text(f"path,cause\n{rows}", "utf-8")
+    return listed
+
+
+def test_pictures_that_gave_no_face_are_refused_and_named(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    bad = faces.where(split="probe").column("path").tolist()[1]
+    found = evaluating.evaluate(
+        evaluating.Request(
+            runs=[], faces=aligned_without(faces, [bad], tmp_path / "a"), root=listed.parent, protocol=listed
+        ),
+        judge(),
+        tmp_path / "out",
+    )
+    assert found.provenance["pictures refused"] == [{"picture": bad, "cause": "no face was found"}]
+    assert found.protocol["pictures left out"] == 1
+    assert result.read(tmp_path / "out") == found
+    left = faces.take([row for row, name in enumerate(faces.column("path").tolist()) if name != bad])
+    face_list.write(left, listed.with_name("left.csv"))
+    wanted = evaluating.evaluate(
+        evaluating.Request(runs=[], faces=listed.with_name("left.csv")), judge(), tmp_path / "wanted"
+    )
+    assert [row.figures for row in found.rows] == [row.figures for row in wanted.rows]
+
+
+def test_pairs_of_pictures_that_gave_no_face_are_left_out(listed: Path, tmp_path: Path) -> None:
+    faces = face_list.read(listed)
+    paths = faces.column("path").tolist()
+    person = dict(zip(paths, faces.column("identity").tolist(), strict=True))
+    ends = [(one, other, int(person[one] == person[other])) for one, other in combinations(paths, 2)]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("path_a,path_b,genuine\n" + "".join(f"{a},{b},{same}\n" for a, b, same in ends), "utf-8")
+    request = evaluating.Request(
+        runs=[], faces=aligned_without(faces, [paths[-1]], tmp_path / "a"), root=listed.parent, protocol=pairs
+    )
+    assert request.faces is not None
+    done = evaluating.evaluate(request, judge(), tmp_path / "out")
+    assert done.protocol["pairs left out"] == len(paths) - 1
+    assert done.protocol["genuine pairs"] + done.protocol["impostor pairs"] == len(ends) - len(paths) + 1
+    assert evaluating.refused([done, done]) == [(paths[-1], "no face was found")]
+    (tmp_path / "a" / "not_aligned.csv").rename(request.faces.with_name(f"{request.faces.stem}_not_found.csv"))
+    assert evaluating.evaluate(request, judge(), tmp_path / "found").protocol["pairs left out"] == len(paths) - 1
+    request.faces.with_name(f"{request.faces.stem}_not_found.csv").unlink()
+    with pytest.raises(ValueError, match="1 picture of the protocol pairs.csv is not in the face list"):
+        evaluating.evaluate(request, judge(), tmp_path / "again")
 
 
 def test_two_faces_from_one_picture_of_the_protocol_are_refused(listed: Path, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def data_check(
         counts=importing.counts_of(faces),
         may_overlap=importing.allows_overlap(faces),
     )
+    for note in importing.notes_of(faces):
+        typer.echo(f"note of the import: {note}")
     typer.echo(str(found))
     if not found.ok:
         raise typer.Exit(EXIT_BAD_PICTURES)
@@ -152,6 +154,10 @@ def data_landmarks(
     face_list.write(finding.moved(found.faces, out.parent), out)
     importing.remember_root(out, found.faces.root)
     typer.echo(f"{out}: {len(found.faces)} faces; their paths are relative to {found.faces.root}")
+    finding.not_found_beside(out).unlink(missing_ok=True)
+    if found.refused:
+        missed = finding.write_refused(found, finding.not_found_beside(out))
+        typer.echo(f"{missed}: {len(found.refused)} pictures without a face, or that could not be read")
     name_bad([(bad.path, bad.cause) for bad in found.refused])
 
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from facebridge.data.data_set import Count, Imported, Protocol, lines, pictures, require
+from facebridge.data.data_set import Count, Imported, Protocol, beside, counted, lines, pictures, require
 from facebridge.data.face_list import FaceList
 from facebridge.data.splits import (
     PictureList,
@@ -65,8 +65,8 @@ def read(root: Path, *, eyes: Path = Path(".")) -> Imported:
     if eyes != Path(".") and not eye_notes:
         raise ValueError(f"{folder / eyes}: no eye file such as {Path(chosen[0]['path']).with_suffix('.pos')} is there")
     protocols = Protocols(as_face_list(folder, chosen))
-    for name, suffix in _SUFFIXES.items():
-        _add_view(protocols, name, lists, suffix)
+    without = [name for name, suffix in _SUFFIXES.items() if not _add_view(protocols, name, lists, suffix)]
+    protocols.notes += named_note(f"no lists in {lists} for", without, "protocol", "protocols")
     left_out = named_note("not in a folder s1/NIR/PERSON or the like, and left out:", others)
     return Imported(protocols.faces, protocols.found, notes=[*left_out, *eye_notes, *protocols.notes])
 
@@ -105,15 +105,19 @@ def _rows(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, others
 
 
-def _add_view(protocols: Protocols, name: str, lists: Path, suffix: str) -> None:
+def _add_view(protocols: Protocols, name: str, lists: Path, suffix: str) -> bool:
+    """Add a protocol from its lists; whether any of them is there."""
     files = {kind: lists / f"{kind}_{suffix}.txt" for kind in _LISTS}
     missing = [file.name for file in files.values() if not file.is_file()]
     if len(missing) == len(files):
-        return
+        return False
     if missing:
         protocols.notes.append(f"protocol {name}: there is no {', '.join(missing)}")
     there = {kind: file for kind, file in files.items() if file.is_file()}
-    protocols.add_lists(name, [PictureList(_LISTS[kind], file.name, _listed(file)) for kind, file in there.items()])
+    named = [PictureList(_LISTS[kind], file.name, _listed(file)) for kind, file in there.items()]
+    protocols.notes += [f"{listed.source} names no picture" for listed in named if not listed.paths]
+    protocols.add_lists(name, named)
+    return True
 
 
 def _listed(file: Path) -> list[str]:
@@ -131,7 +135,7 @@ def _listed(file: Path) -> list[str]:
 
 def _add_eyes(rows: list[dict[str, str]], folder: Path) -> list[str]:
     """Put the eyes into the rows, if any picture has a file of them."""
-    files = {row["path"]: (folder / row["path"]).with_suffix(".pos") for row in rows}
+    files = {row["path"]: beside(folder / row["path"], ".pos") for row in rows}
     eyes = {path: _eyes(file) for path, file in files.items() if file.is_file()}
     if not eyes:
         return []
@@ -141,7 +145,7 @@ def _add_eyes(rows: list[dict[str, str]], folder: Path) -> list[str]:
     for row in rows:
         row.update(zip(EYE_COLUMNS, eyes.get(row["path"]) or ("",) * len(EYE_COLUMNS), strict=True))
     return [
-        f"{len(eyes) - len(malformed):,} of {len(rows):,} pictures have their eyes in the columns "
+        f"the eyes of {len(eyes) - len(malformed):,} of {counted(len(rows), 'picture')} are in the columns "
         f"{', '.join(EYE_COLUMNS)}; two eyes are no landmarks: find five points with `facebridge data landmarks`",
         *named_note(
             "eyes put the other way round than in the file, the one further left as the right one, in", swapped

@@ -15,10 +15,12 @@ celeba_clean_landmarks.csv belongs to img_celeba. Ours: the protocol "test", sin
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from facebridge.data import data_set, face_list, own_protocols, point_lists
-from facebridge.data.data_set import Count, Imported, Protocol, require
+from facebridge.data.data_set import ByStem, Count, Imported, Protocol, counted, require
 from facebridge.data.face_list import FaceList
+from facebridge.data.splits import named_note
 
 TITLE = "CelebA"
 PARTITION = {"0": "train", "1": "val", "2": "test"}
@@ -27,6 +29,7 @@ LANDMARKS = {
     "img_align_celeba": ("list_landmarks_align_celeba",),
     "img_celeba": ("list_landmarks_celeba", "celeba_clean_landmarks"),
 }
+T = TypeVar("T")
 _LIST_FOLDERS = ("", "Anno", "Eval", "lists")
 TEST_NOTE = (
     "protocol test is FaceBridge's own: of the people in the test partition, the first picture is gallery, the others "
@@ -55,9 +58,12 @@ def read(root: Path, *, pictures: str = "") -> Imported:
     name, folder = next(iter(found.items()))
     paths = [path for path in data_set.pictures(root, folder) if path.rpartition("/")[0] == folder]
     files = [path.rpartition("/")[2] for path in paths]
-    identity_of, notes = _words(root, IDENTITIES)
-    partition_of, no_partition = _words(root, PARTITIONS)
-    points_of, no_points = _points(root, name)
+    known = ByStem(files)
+    identity_of, notes = _of_pictures(known, *_words(root, IDENTITIES))
+    partition_of, no_partition = _of_pictures(known, *_words(root, PARTITIONS))
+    points_of, no_points = _of_pictures(known, *_points(root, name))
+    _check_partition(root, partition_of)
+    unnamed = [file for file in files if file not in identity_of] if identity_of else []
     columns = {
         "path": paths,
         "identity": [identity_of.get(file, file) for file in files],
@@ -65,12 +71,8 @@ def read(root: Path, *, pictures: str = "") -> Imported:
         "split": [PARTITION.get(partition_of.get(file, ""), "") for file in files],
     }
     faces = FaceList(root, columns, point_lists.in_order(files, points_of))
-    listed = dict.fromkeys([*identity_of, *partition_of, *points_of])
-    notes += [
-        *no_partition,
-        *no_points,
-        *data_set.absent_note(f"the lists of {name}", sorted(listed.keys() - set(files))),
-    ]
+    without = named_note(f"not in {IDENTITIES}.txt, and so a person each:", unnamed)
+    notes = list(dict.fromkeys([*notes, *no_partition, *no_points, *without]))
     protocols, found_notes = recognition_protocols(faces, bool(identity_of))
     return Imported(faces, protocols, notes=[*notes, *found_notes])
 
@@ -95,7 +97,8 @@ def recognition_protocols(faces: FaceList, with_identities: bool) -> tuple[dict[
     people = set(tested.column("identity").tolist())
     training = faces.where(split="train")
     others = training.take([row for row, name in enumerate(training.column("identity").tolist()) if name not in people])
-    left_out = f"; {len(training) - len(others):,} training pictures of these people are left out of it"
+    lost = counted(len(training) - len(others), "training picture", "training pictures")
+    left_out = f"; left out of it: {lost} of these people"
     notes = [TEST_NOTE + left_out * (len(others) < len(training))]
     return {"test": face_list.joined(others, gallery_and_probes)}, notes
 
@@ -115,13 +118,29 @@ def find_list(root: Path, stem: str) -> Path | None:
     return next((path for path in names if path.is_file()), None)
 
 
-def _words(root: Path, stem: str) -> tuple[dict[str, str], list[str]]:
+def _words(root: Path, stem: str) -> tuple[dict[str, str], str, str]:
+    """What a list says of pictures, its name, and a note where it is absent."""
     path = find_list(root, stem)
-    return ({}, [f"no {stem}.txt is there"]) if path is None else (point_lists.read_words(path), [])
+    return ({}, "", f"no {stem}.txt is there") if path is None else (point_lists.read_words(path), path.name, "")
 
 
-def _points(root: Path, name: str) -> tuple[dict[str, point_lists.Points], list[str]]:
+def _points(root: Path, name: str) -> tuple[dict[str, point_lists.Points], str, str]:
     found = next((path for stem in LANDMARKS[name] if (path := find_list(root, stem)) is not None), None)
     if found is None:
-        return {}, [f"no points: no {LANDMARKS[name][0]}.txt is there"]
-    return point_lists.read_table(found, 5), []
+        return {}, "", f"no points: no {LANDMARKS[name][0]}.txt is there"
+    return point_lists.read_table(found, 5), found.name, ""
+
+
+def _of_pictures(known: ByStem, said: Mapping[str, T], source: str, note: str) -> tuple[dict[str, T], list[str]]:
+    """What a list says, by the pictures' own names, whatever their ending: the set is given out as .jpg and as .png."""
+    found = {own: value for file, value in said.items() if (own := known.find(file)) is not None}
+    absent = sorted(file for file in said if known.find(file) is None)
+    return found, [note] if note else data_set.absent_note(source, absent)
+
+
+def _check_partition(root: Path, partition_of: Mapping[str, str]) -> None:
+    strange = next((file for file, word in partition_of.items() if word not in PARTITION), None)
+    if strange is not None:
+        words = ", ".join(f"{word} ({split})" for word, split in PARTITION.items())
+        path = find_list(root, PARTITIONS)
+        raise ValueError(f"{path}: the partition of {strange} is {partition_of[strange]!r}; expected one of {words}")

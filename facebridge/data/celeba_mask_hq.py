@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facebridge import images
-from facebridge.data import celeba, data_set, own_protocols, point_lists
+from facebridge.data import celeba, data_set, list_files, own_protocols, point_lists
 from facebridge.data.data_set import Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
 
@@ -40,7 +40,8 @@ def read(root: Path) -> Imported:
     """
     layout = f"a folder {PICTURES} with 0.jpg, 1.jpg ..."
     require(root, TITLE, layout, (root / PICTURES).is_dir())
-    numbers = {path: stem for path in data_set.pictures(root, PICTURES) if (stem := Path(path).stem).isdecimal()}
+    direct = [path for path in data_set.pictures(root, PICTURES) if path.count("/") == 1]
+    numbers = {path: stem for path in direct if (stem := Path(path).stem).isdecimal()}
     require(root, TITLE, layout, bool(numbers))
     paths = sorted(numbers, key=lambda path: int(numbers[path]))
     files = [path.rpartition("/")[2] for path in paths]
@@ -73,8 +74,9 @@ def parsing_maps(root: Path, masks: str) -> NDArray[np.bool_]:
     """Where each of `PARTS` is: (11, H, W); a part without a file is nowhere.
 
     masks: a cell of the column of this name.
-    ValueError: if the face has no map at all. BadPicture: if one cannot be read.
+    ValueError: if the face has no map at all, or the cell leads out of root. BadPicture: if one cannot be read.
     """
+    masks = list_files.relative_path(masks, allow_outside=False) if masks else ""
     files = [root / f"{masks}_{part}.png" for part in PARTS]
     maps = {row: images.read(file)[..., 0] > 127 for row, file in enumerate(files) if masks and file.is_file()}
     if not maps:
@@ -109,7 +111,8 @@ def _splits(
     lists = {split: root / name for split, name in FILE_LISTS.items() if (root / name).is_file()}
     if lists:
         listed = {line.rpartition("/")[2]: split for split, path in lists.items() for _, line in data_set.lines(path)}
-        return listed, data_set.absent_note("the file lists", sorted(listed.keys() - set(files)))
+        names = " or ".join(path.name for path in lists.values())
+        return listed, data_set.absent_note(names, sorted(listed.keys() - set(files)))
     if original and partition_of:
         partitions = {file: partition_of.get(original.get(Path(file).stem, ""), "") for file in files}
         return {file: celeba.PARTITION.get(word, "") for file, word in partitions.items()}, []

@@ -99,7 +99,9 @@ def _is_face(path: str) -> bool:
 def _listed(folder: Path, split: str, first: str, second: str) -> tuple[PairProtocol | None, list[str]]:
     """One protocol as its files list it, and notes of numbers that a pair list does not have."""
     lists = [folder / f"Pair_list_{kind}.txt" for kind in (first, second)]
-    folds = sorted(path for path in (folder / "Split" / split).glob("[0-9]*") if path.is_dir())
+    folds = sorted(
+        path for path in (folder / "Split" / split).glob("[0-9]*") if path.is_dir() and path.name.isdecimal()
+    )
     if not folds or not all(path.is_file() for path in lists):
         return None, [f"no protocol {split}: Protocol/Split/{split} or a Pair_list is not there"]
     numbered = [_pair_list(path) for path in lists]
@@ -110,19 +112,21 @@ def _listed(folder: Path, split: str, first: str, second: str) -> tuple[PairProt
             found, strange = _split_file(fold / f"{kind}.txt", kind == "same", int(fold.name), *numbered)
             rows += found
             unknown += strange
-    notes = [f"Protocol/Split/{split}: {unknown} pairs have numbers that the pair lists do not have"] if unknown else []
+    strange_pairs = data_set.counted(unknown, "pair has a number", "pairs have numbers")
+    notes = [f"Protocol/Split/{split}: {strange_pairs} that the pair lists do not have"] if unknown else []
     return own_protocols.pairs(rows), notes
 
 
 def _pair_list(path: Path) -> dict[str, str]:
     """Number -> picture, relative to the data set's folder."""
-    numbered = {}
+    numbered: dict[str, str] = {}
     for number, line in data_set.lines(path):
         words = line.split(maxsplit=1)
         picture = posixpath.normpath(posixpath.join("Protocol", words[-1]))
         if len(words) != 2 or not words[0].isdecimal() or not _is_face(picture):
             raise ValueError(f"{path}:{number}: expected `number ../Data/Images/001/frontal/01.jpg`, got {line!r}")
-        numbered[words[0]] = picture
+        if numbered.setdefault(words[0], picture) != picture:
+            raise ValueError(f"{path}:{number}: {words[0]} is {picture}, but was {numbered[words[0]]} further up")
     return numbered
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facebridge import crops, images
-from facebridge.data.data_set import Count
+from facebridge.data.data_set import Count, counted
 from facebridge.data.face_list import FaceList
 
 TRAIN_SPLIT = "train"
@@ -64,7 +64,7 @@ class CheckReport:
 
     def lines(self) -> list[str]:
         """The report as lines of text."""
-        lines = [f"{self.num_rows:,} rows, {self.num_identities:,} identities"]
+        lines = [f"{counted(self.num_rows, 'row')}, {counted(self.num_identities, 'identity', 'identities')}"]
         lines += [f"domain {name}: {count:,}" for name, count in self.rows_per_domain.items()]
         lines += [f"split {name or '(none)'}: {count:,}" for name, count in self.rows_per_split.items()]
         for name, finding in self._findings():

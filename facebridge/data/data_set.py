@@ -77,6 +77,8 @@ def require(root: Path, data_set: str, expected: str, *found: bool) -> None:
     Raises:
         WrongRoot: if the folder is none or a part is missing; the message lists what lies there instead.
     """
+    if root.is_file():
+        raise WrongRoot(f"{root}: is a file, no folder (unpack it first?); expected {data_set}: {expected}")
     if not root.is_dir():
         raise WrongRoot(f"{root}: no such folder; expected {data_set}: {expected}")
     if not all(found):
@@ -86,9 +88,12 @@ def require(root: Path, data_set: str, expected: str, *found: bool) -> None:
 
 
 def pictures(root: Path, under: str = "") -> list[str]:
-    """Paths of the pictures in a folder and below it, relative to root with slashes, sorted."""
+    """Paths of the pictures in a folder and below it, relative to root with slashes, sorted.
+
+    ValueError: if a folder is there and cannot be read.
+    """
     paths = []
-    for folder, subfolders, files in os.walk(root / under):
+    for folder, subfolders, files in os.walk(root / under, onerror=_refuse_unreadable):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
@@ -114,25 +119,52 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class ByStem:
-    """Finds the pictures that lists mean, whatever ending and case the files have: s2/NIR/1/001.bmp -> .../001.jpg."""
+    """Finds the pictures that lists mean, whatever ending and case the files have: s2/NIR/1/001.bmp -> .../001.jpg.
+
+    Of several files that a list may mean, the one of that very name, then the one of that case.
+    """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._known: dict[str, str] = {}
+        self._own: set[str] = set()
+        self._by_stem: dict[str, str] = {}
+        self._in_any_case: dict[str, str] = {}
         for path in paths:
-            self._known.setdefault(_stem(path), path)
+            self._own.add(path)
+            self._by_stem.setdefault(_stem(path), path)
+            self._in_any_case.setdefault(_stem(path).lower(), path)
 
     def find(self, path: str) -> str | None:
         """The picture's own path, or None where there is no such picture."""
-        return self._known.get(_stem(path))
+        if path in self._own:
+            return path
+        stem = _stem(path)
+        return self._by_stem.get(stem) or self._in_any_case.get(stem.lower())
 
 
 def absent_note(source: str, absent: Sequence[str]) -> list[str]:
     """A note of the pictures that a list names and that are not there; none if all are."""
     if not absent:
         return []
-    more = f" and {len(absent) - NUM_NAMED} more" if len(absent) > NUM_NAMED else ""
-    return [f"{source} names {len(absent):,} pictures that are not there: {', '.join(absent[:NUM_NAMED])}{more}"]
+    what = "picture that is" if len(absent) == 1 else "pictures that are"
+    more = f" and {len(absent) - NUM_NAMED:,} more" if len(absent) > NUM_NAMED else ""
+    return [f"{source} names {len(absent):,} {what} not there: {', '.join(absent[:NUM_NAMED])}{more}"]
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number with its noun: 1 picture, 2,000 pictures."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def beside(picture: Path, suffix: str) -> Path:
+    """The file of the same name with another ending, in small or capital letters; in small ones where there is none."""
+    capital = picture.with_suffix(suffix.upper())
+    return capital if capital.is_file() else picture.with_suffix(suffix)
 
 
 def _stem(path: str) -> str:
-    return os.path.splitext(path.replace("\\", "/"))[0].lower()
+    return os.path.splitext(path.replace("\\", "/"))[0]
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise ValueError(f"{error.filename}: folder cannot be read ({error.strerror})") from error

@@ -87,7 +87,9 @@ def from_lines(root: Path, name: str, title: str, parsed: Callable[[str], Labell
         else:
             _check_same(line, said[path], f"{file}: line {number}")
             repeated.append(path)
-    require(folder, title, f"the pictures that {file} names, such as {(absent or ['none'])[0]}", bool(said))
+    if not said and not absent:
+        raise WrongRoot(f"{file}: is empty; expected {title}")
+    require(folder, title, f"the pictures that {file} names, such as {'; '.join(absent[:1])}", bool(said))
     rows = [{"path": path, "identity": line.identity, "domain": line.domain} for path, (_, line) in said.items()]
     protocols = Protocols(as_face_list(folder, rows))
     domains = protocols.faces.column("domain").tolist()

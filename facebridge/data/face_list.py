@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,7 +232,7 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float32]]:
         raise ValueError(f"{path}: has no landmark columns; expected {', '.join(list_files.LANDMARKS_5)}")
     paths = table.columns["path"].tolist()
     if len(set(paths)) < len(paths):
-        raise ValueError(f"{path}: lists {next(name for name in paths if paths.count(name) > 1)!r} twice")
+        raise ValueError(f"{path}: lists {Counter(paths).most_common(1)[0][0]!r} twice")
     return {name: row for name, row in zip(paths, table.landmarks, strict=True) if not np.isnan(row).any()}
 
 

@@ -1,5 +1,7 @@
 """Faces in pictures: from a folder or a list without landmarks to a face list with them."""
 
+import csv
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,14 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge.data import face_list, reading
+from facebridge.data import face_list, list_files, reading
 from facebridge.data.face_list import FaceList, FaceRow
 from facebridge.images import BadPicture
 from facebridge.landmarks import Choose, Detector, DetectorSettings
-from facebridge.landmarks.detection import check_choice, chosen, smaller_side_px
+from facebridge.landmarks.detection import check_choice, chosen, searched, smaller_side_px
 from facebridge.landmarks.points68 import Points68
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 NO_FACE = "no face was found"
 
 
@@ -39,9 +40,10 @@ def open_faces(path: Path, root: Path | None = None) -> FaceList:
     """
     if not path.is_dir() or any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
         return face_list.read(path, root=root)
-    names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in PICTURES)
+    endings = list_files.PICTURE_SUFFIXES
+    names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in endings)
     if not names:
-        raise ValueError(f"{path}: no picture in this folder; known endings: {', '.join(sorted(PICTURES))}")
+        raise ValueError(f"{path}: no picture in this folder; known endings: {', '.join(sorted(endings))}")
     return FaceList(path, {"path": names, "identity": names, "domain": ["vis"] * len(names)})
 
 
@@ -96,6 +98,22 @@ def with_landmarks(
     return Found(_table(faces, lines, num_points, numbered=choose == "all"), refused)
 
 
+def not_found_beside(listed: Path) -> Path:
+    """Where the pictures stand that a list of found faces does not hold: a CSV beside it."""
+    return listed.with_name(f"{listed.stem}_not_found.csv")
+
+
+def write_refused(found: Found, path: Path) -> Path:
+    """Write a CSV of the pictures that could not be used: path as in the list, cause."""
+    root = os.path.abspath(found.faces.root)
+    with list_files.replacing(path) as part, part.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "cause"])
+        for bad in found.refused:
+            writer.writerow([os.path.relpath(os.path.abspath(bad.path), root), bad.cause])
+    return path
+
+
 def moved(faces: FaceList, root: Path) -> FaceList:
     """The same rows under another folder, their paths unchanged: for a list kept apart from its pictures."""
     return FaceList(root, {name: faces.column(name) for name in faces.column_names}, faces.landmarks)
@@ -141,14 +159,14 @@ class _Search:
             corner = reading.parse_region(row.region)[:2] if row.region else (0, 0)
             return [points + np.array(corner, np.float32) for points in self._points(picture, path)]
         except BadPicture as bad:
-            return bad
+            return BadPicture(bad.path, bad.cause)  # not `bad` itself: its traceback would hold the picture
         except ValueError as error:
             return BadPicture(path, f"could not be searched: {error}")
 
     def _points(self, picture: NDArray[np.uint8], path: Path) -> Iterable[NDArray[np.float32]]:
         detector = self.free.get()
         try:
-            found = detector.detect(picture)
+            found = searched(picture, detector)
         finally:
             self.free.put(detector)
         detections = chosen(found, picture.shape, self.choose, self.min_face_px)

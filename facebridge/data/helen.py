@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from facebridge.data import data_set, helen_parts, own_protocols, point_lists
-from facebridge.data.data_set import Count, Imported, Protocol, require
+from facebridge.data.data_set import ByStem, Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
 from facebridge.data.point_lists import Points
 
@@ -36,8 +36,9 @@ def read(root: Path) -> Imported:
         ValueError: if a list cannot be read.
     """
     annotated = points(root)
-    paths = set(data_set.pictures(root))
-    listed = [path for path in annotated if path in paths]
+    known = ByStem(data_set.pictures(root))
+    own = {path: found for path in annotated if (found := known.find(path)) is not None}
+    listed = list(own.values())
     require(root, TITLE, f"the pictures that its points are for, such as {next(iter(annotated), '')}", bool(listed))
     columns = {
         "path": listed,
@@ -45,9 +46,9 @@ def read(root: Path) -> Imported:
         "domain": ["vis"] * len(listed),
         "split": ["test" if path.startswith("test/") else "train" for path in listed],
     }
-    faces = FaceList(root, columns, np.stack([helen_parts.five_points(annotated[path]) for path in listed]))
+    faces = FaceList(root, columns, np.stack([helen_parts.five_points(annotated[path]) for path in own]))
     protocols, notes = own_protocols.fidelity_of(fidelity=faces.where(split="test"))
-    absent = sorted(annotated.keys() - set(listed))
+    absent = sorted(annotated.keys() - own.keys())
     return Imported(faces, protocols, notes=[*data_set.absent_note("the list of points", absent), *notes])
 
 
@@ -84,7 +85,9 @@ def _original(root: Path) -> dict[str, Points]:
             found = np.array([line.split(",") for _, line in rows], np.float32)
         except ValueError as error:
             raise ValueError(f"{file}: expected lines `x , y` below the picture's name ({error})") from error
-        if found.shape != (helen_parts.NUM_POINTS, 2):
-            raise ValueError(f"{file}: expected {helen_parts.NUM_POINTS} points, got {len(rows)} lines")
+        if found.shape != (helen_parts.NUM_POINTS, 2) or not np.isfinite(found).all():
+            raise ValueError(
+                f"{file}: expected {helen_parts.NUM_POINTS} points of finite numbers, got {len(rows)} lines"
+            )
         annotated[by_name.get(name, name)] = found
     return annotated

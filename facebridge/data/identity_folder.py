@@ -9,6 +9,7 @@ Ours: the protocol "drawn".
 from collections.abc import Mapping
 from pathlib import Path
 
+from facebridge import crops
 from facebridge.data import face_list, own_protocols
 from facebridge.data.data_set import Count, Imported, Protocol, WrongRoot, require
 from facebridge.data.face_list import FaceList
@@ -26,6 +27,7 @@ def read(root: Path, *, domain: str = "vis", crop: str = "") -> Imported:
 
     Raises:
         WrongRoot: if there is no picture, or one that lies in no person's folder.
+        ValueError: if the crop is unknown.
     """
     require(
         root, TITLE, "folders IDENTITY/ with pictures", root.is_dir() and any(path.is_dir() for path in root.iterdir())
@@ -34,7 +36,7 @@ def read(root: Path, *, domain: str = "vis", crop: str = "") -> Imported:
         faces = face_list.read(root, "folder", domain=domain)
     except ValueError as error:
         raise WrongRoot(f"{root}: this is not {TITLE}: {error}") from error
-    faces = faces.with_column("crop", [crop] * len(faces)) if crop else faces
+    faces = faces.with_column("crop", [crops.crop(crop).name] * len(faces)) if crop else faces
     protocols, notes = own_protocols.drawn_of(faces)
     return Imported(faces, protocols, notes=notes)
 

@@ -60,11 +60,15 @@ def import_set(name: str, root: Path, out: Path, options: Mapping[str, Any] | No
         options: settings of the set's `read`, such as seed.
 
     Raises:
-        ValueError: if the set or an option is unknown, the root has another layout (`WrongRoot`), or people of a
-            protocol's training are among its gallery or probes and the protocol does not allow that.
+        ValueError: if the set or an option is unknown, the root has another layout (`WrongRoot`), people of a
+            protocol's training are among its gallery or probes and the protocol does not allow that, or the side file
+            would replace another file.
+
+    Protocols that an earlier import wrote for the same list, and this one does not have, are removed and noted.
     """
     if out.suffix.lower() not in _LISTS:
         raise ValueError(f"{out}: face lists are written as .csv or .parquet")
+    _refuse_foreign(out.with_suffix(SIDE_FILE))
     module = load(name)
     read = module.read(root, **_checked_options(module, name, options or {}))
     for key, protocol in read.protocols.items():
@@ -77,10 +81,11 @@ def import_set(name: str, root: Path, out: Path, options: Mapping[str, Any] | No
             face_list.write(_in_folder(protocol, out.parent), files[key])
         else:
             protocols.write_pairs(protocol, files[key])
+    removed = _remove_stale(out, files)
     _write_side_file(out, name, read, files)
     identities = len(set(read.faces.column("identity").tolist()))
     counts = module.counts(read.faces, read.protocols)
-    return Written(out, len(read.faces), identities, files, list(read.notes), counts)
+    return Written(out, len(read.faces), identities, files, [*read.notes, *removed], counts)
 
 
 def remember_root(listed: Path, root: Path) -> None:
@@ -113,6 +118,13 @@ def counts_of(path: Path) -> list[Count]:
             face_list.read(listed, root=root) if protocols.is_face_list(listed) else protocols.read_pairs(listed)
         )
     return load(about["data_set"]).counts(face_list.read(path, root=root), read)
+
+
+def notes_of(path: Path) -> list[str]:
+    """What the import of a face list noted, such as lists that name pictures which are not there."""
+    about = _about(path)
+    notes = about.get("notes") if about is not None and about["list"] == path.name else None
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def allows_overlap(path: Path) -> bool:
@@ -159,7 +171,7 @@ def _refuse_overlap(title: str, protocol: Protocol, allowed: bool) -> None:
     shared = [] if allowed else overlap(protocol)
     if shared:
         raise ValueError(
-            f"{title}: of the training {counted(len(shared), 'person is', 'people are')} among gallery or probes: "
+            f"{title}: {counted(len(shared), 'person', 'people')} of the training among gallery or probes: "
             f"{', '.join(shared[:NUM_NAMED])}; the protocol does not allow that: look for a wrong list"
         )
     if "split" not in protocol.column_names:
@@ -167,7 +179,7 @@ def _refuse_overlap(title: str, protocol: Protocol, allowed: bool) -> None:
     twice = sorted(set(protocol.where(split="gallery").keys()) & set(protocol.where(split="probe").keys()))
     if twice:
         what = counted(len(twice), "picture is", "pictures are")
-        raise ValueError(f"{title}: {what} gallery and probe at once, the first: {twice[0]}")
+        raise ValueError(f"{title}: {what} gallery and probe at once (or listed twice), the first: {twice[0]}")
 
 
 def _in_folder(faces: FaceList, folder: Path) -> FaceList:
@@ -187,7 +199,28 @@ def _write_side_file(out: Path, name: str, read: Imported, files: Mapping[str, P
     _write_json(out, about)
 
 
+def _remove_stale(out: Path, files: Mapping[str, Path]) -> list[str]:
+    """Remove protocols of an earlier import of this list: a pattern such as STEM_*.csv must not mean them any more."""
+    earlier = _read_side_file(out.with_suffix(SIDE_FILE))
+    written = {
+        f"{out.stem}_{key}.csv" for key in (earlier["protocols"] if earlier and earlier["list"] == out.name else ())
+    }
+    stale = [
+        out.with_name(name) for name in sorted(written - {file.name for file in files.values()}) if "/" not in name
+    ]
+    there = [path for path in stale if path.is_file()]
+    for path in there:
+        path.unlink()
+    return [f"removed {path}, which an earlier import wrote" for path in there]
+
+
+def _refuse_foreign(side_file: Path) -> None:
+    if side_file.exists() and _read_side_file(side_file) is None:
+        raise ValueError(f"{side_file}: is there, and not from an import; choose another name than {side_file.stem}")
+
+
 def _write_json(listed: Path, about: Mapping[str, Any]) -> None:
+    _refuse_foreign(listed.with_suffix(SIDE_FILE))
     listed.with_suffix(SIDE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
@@ -197,7 +230,9 @@ def _about(path: Path) -> dict[str, Any] | None:
         return None
     for side_file in sorted(path.parent.glob(f"*{SIDE_FILE}")):
         found = _read_side_file(side_file) if path.stem.startswith(side_file.stem) else None
-        if found is not None and path.name in (found["list"], *found["protocols"].values()):
+        if found is None:
+            continue
+        if path.stem == Path(found["list"]).stem or path.name in found["protocols"].values():
             return found
     return None
 
@@ -208,5 +243,8 @@ def _read_side_file(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(found, dict) and isinstance(found.get("root"), str) and isinstance(found.get("protocols"), dict)
-    return found if ours and isinstance(found.get("list"), str) and found.get("data_set") in (None, *names()) else None
+    if not isinstance(found, dict) or not isinstance(found.get("protocols"), dict):
+        return None
+    texts = [found.get("root"), found.get("list"), *found["protocols"].values()]
+    ours = all(isinstance(text, str) for text in texts) and found.get("data_set") in (None, *names())
+    return found if ours else None

@@ -62,8 +62,8 @@ def read(root: Path) -> Imported:
     expected = "NIR/NIR_FP0001_1_DOWN_a.jpg and Protocols/test/probe_nir1.txt in it or in its only such subfolder"
     require(root, TITLE, expected, has_lists, bool(rows))
     protocols = Protocols(as_face_list(folder, rows))
-    for fold in _FOLDS:
-        _add_fold(protocols, lists, fold)
+    without = [f"fold_{fold:02}" for fold in _FOLDS if not _add_fold(protocols, lists, fold)]
+    protocols.notes += named_note(f"no lists in {lists} for", without, "protocol", "protocols")
     left_out = named_note("not named NIR_PERSON_... or VIS_PERSON_..., and left out:", others)
     return Imported(protocols.faces, protocols.found, notes=[*left_out, *protocols.notes])
 
@@ -98,16 +98,20 @@ def _rows(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, others
 
 
-def _add_fold(protocols: Protocols, lists: Path, fold: int) -> None:
+def _add_fold(protocols: Protocols, lists: Path, fold: int) -> bool:
+    """Add a protocol from its lists; whether any of them is there."""
     name = f"fold_{fold:02}"
     files = {kind: lists / f"{kind}{fold}.txt" for kind in _LISTS}
     missing = [file.name for file in files.values() if not file.is_file()]
     if len(missing) == len(files):
-        return
+        return False
     if missing:
         protocols.notes.append(f"protocol {name}: there is no {', '.join(missing)}")
     there = {kind: file for kind, file in files.items() if file.is_file()}
-    protocols.add_lists(name, [PictureList(_LISTS[kind], file.name, _listed(file)) for kind, file in there.items()])
+    named = [PictureList(_LISTS[kind], file.name, _listed(file)) for kind, file in there.items()]
+    protocols.notes += [f"{listed.source} names no picture" for listed in named if not listed.paths]
+    protocols.add_lists(name, named)
+    return True
 
 
 def _listed(file: Path) -> list[str]:

@@ -56,7 +56,8 @@ def read_csv(path: Path, allow_outside: bool, required: Sequence[str] = REQUIRED
 def read_parquet(path: Path, allow_outside: bool, required: Sequence[str] = REQUIRED) -> Table:
     """Read a Parquet file."""
     try:
-        with pyarrow_parquet().ParquetFile(path) as file:
+        parquet = pyarrow_parquet()
+        with arrow_told(), parquet.ParquetFile(path) as file:
             num_rows = file.metadata.num_rows
             whole, first = _empty(file.schema_arrow.names, num_rows, required), 0
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
@@ -181,6 +182,19 @@ def from_arrow(batch: Any, allow_outside: bool, required: Sequence[str] = REQUIR
         return collect(batch.schema.names, rows(), allow_outside, required)
     except BadRow as error:
         raise ValueError(f"row {row_number}: {error}") from error
+
+
+@contextmanager
+def arrow_told() -> Iterator[None]:
+    """What pyarrow cannot read or convert becomes a ValueError; some of its errors are none, and of no common kind."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except ValueError:
+        raise
+    except (ArrowException, OverflowError) as error:
+        raise ValueError(f"cannot be read ({error})") from error
 
 
 def strings(values: Iterable[str]) -> Column:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facebridge import crops
 from facebridge.data import data_set, point_lists
 from facebridge.data.data_set import Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
@@ -70,7 +71,7 @@ def read(
 
     Raises:
         WrongRoot: if there is no picture with such a name.
-        ValueError: if a file of points cannot be read.
+        ValueError: if a file of points cannot be read, or the crop is unknown.
     """
     require(root, TITLE, _LAYOUT)
     named = {path: name for path in data_set.pictures(root) if (name := parse_name(Path(path).stem)) is not None}
@@ -87,7 +88,7 @@ def read(
         "camera": [name.camera for name in named.values()],
         "light": [name.light for name in named.values()],
     }
-    columns |= {"crop": [crop] * len(named)} if crop else {}
+    columns |= {"crop": [crops.crop(crop).name] * len(named)} if crop else {}
     found = {path: found for path, name in named.items() if (found := _points_of(path, name, points)) is not None}
     faces = FaceList(root, columns, point_lists.in_order(named, found))
     protocols: dict[str, Protocol] = {}
@@ -151,8 +152,8 @@ def _read_5pt(path: Path) -> Points:
         points = np.array(words, np.float32)
     except ValueError as error:
         raise ValueError(f"{path}: expected five lines `x y` ({error})") from error
-    if points.shape != (5, 2):
-        raise ValueError(f"{path}: expected five lines `x y`, got {len(words)} lines")
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise ValueError(f"{path}: expected five lines `x y` of finite numbers, got {len(words)} lines")
     return points - 1
 
 

@@ -46,7 +46,8 @@ def present(protocol: PairProtocol, known: ByStem, source: str) -> tuple[PairPro
             f"{source}: not one genuine and one impostor pair whose pictures are there; the protocol is left out"
         )
     elif len(kept) < len(protocol):
-        notes.append(f"{source}: {len(protocol) - len(kept):,} of {len(protocol):,} pairs are left out")
+        lost = len(protocol) - len(kept)
+        notes.append(f"{source}: {lost:,} of {len(protocol):,} pairs {'is' if lost == 1 else 'are'} left out")
     return kept, notes
 
 

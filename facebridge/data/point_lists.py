@@ -15,36 +15,37 @@ Points = NDArray[np.float32]
 def read_table(path: Path, num_points: int) -> dict[str, Points]:
     """A table `picture x1 y1 x2 y2 ...`, between spaces, tabs or commas: picture -> (num_points, 2) as written.
 
-    Lines whose first word is no picture's name are headers. ValueError: if a line has other than num_points points; it
-    names file and line.
+    Lines whose first word is no picture's name are headers. ValueError: if a line has other than num_points points of
+    finite numbers, or a picture has other points further up; it names file and line.
     """
-    table = {}
+    table: dict[str, Points] = {}
     for number, line in data_set.lines(path):
         name, *cells = line.replace(",", " ").split()
         if not is_picture(name):
             continue
-        try:
-            table[name] = np.array(cells, np.float32).reshape(num_points, 2)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}:{number}: expected {name} and {2 * num_points} numbers, got {len(cells)}"
-            ) from error
+        points = _finite(cells, num_points)
+        if points is None:
+            got = f"{data_set.counted(len(cells), 'word')}: {' '.join(cells[:5])}{' ...' * (len(cells) > 5)}"
+            raise ValueError(f"{path}:{number}: expected {name} and {2 * num_points} numbers, all finite; got {got}")
+        if not np.array_equal(table.setdefault(name, points), points):
+            raise ValueError(f"{path}:{number}: {name} has other points further up")
     return table
 
 
 def read_words(path: Path) -> dict[str, str]:
     """A table `picture word`, between spaces, tabs or commas; lines whose first word is no picture's name are headers.
 
-    ValueError: if a line has another number of words; it names file and line.
+    ValueError: if a line has another number of words, or a picture another word further up; it names file and line.
     """
-    table = {}
+    table: dict[str, str] = {}
     for number, line in data_set.lines(path):
         words = line.replace(",", " ").split()
         if not is_picture(words[0]):
             continue
         if len(words) != 2:
             raise ValueError(f"{path}:{number}: expected a picture and one word, got {line!r}")
-        table[words[0]] = words[1]
+        if table.setdefault(words[0], words[1]) != words[1]:
+            raise ValueError(f"{path}:{number}: {words[0]} is {words[1]!r} here, and {table[words[0]]!r} further up")
     return table
 
 
@@ -77,3 +78,12 @@ def in_order(paths: Iterable[str], by_path: Mapping[str, ArrayLike], num_points:
 def is_picture(name: str) -> bool:
     """Whether a name ends like that of a picture file."""
     return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _finite(words: list[str], num_points: int) -> Points | None:
+    """Words as points (num_points, 2); None if they are not as many finite numbers."""
+    try:
+        points = np.array(words, np.float32).reshape(num_points, 2)
+    except ValueError:
+        return None
+    return points if np.isfinite(points).all() else None

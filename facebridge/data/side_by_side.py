@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from facebridge import images
+from facebridge import crops, images
 from facebridge.data import data_set
 from facebridge.data.data_set import Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
@@ -39,7 +39,7 @@ def read(root: Path, *, left: str = "vis", right: str = "nir", crop: str = "", p
 
     Raises:
         WrongRoot: if there is none of the folders, or no picture that can be used.
-        ValueError: if `person` is no expression with a group, or does not match a name.
+        ValueError: if `person` is no expression with a group, or does not match a name; or the crop is unknown.
     """
     expected = "folders train, test or val with pictures of two halves"
     require(root, TITLE, expected)
@@ -56,7 +56,7 @@ def read(root: Path, *, left: str = "vis", right: str = "nir", crop: str = "", p
         "pair": [Path(path).with_suffix("").as_posix() for path, _, _ in rows],
         "region": [f"{half * width // 2} 0 {width // 2} {height}" for _, half, (height, width) in rows],
     }
-    columns |= {"crop": [crop] * len(rows)} if crop else {}
+    columns |= {"crop": [crops.crop(crop).name] * len(rows)} if crop else {}
     faces = FaceList(root, columns)
     tested = faces.where(split="test")
     tested = tested if len(tested) else faces.where(split="val")
@@ -84,7 +84,9 @@ def _sizes(root: Path, paths: list[str]) -> tuple[dict[str, tuple[int, int]], li
             sizes[path] = picture.shape[:2]
     more = ", ..." if len(bad) > data_set.NUM_NAMED else ""
     shown = ", ".join(bad[: data_set.NUM_NAMED]) + more
-    return sizes, [f"{len(bad):,} pictures are left out, which need an even width: {shown}"] if bad else []
+    return sizes, [
+        f"left out, since an even width is needed: {data_set.counted(len(bad), 'picture')}: {shown}"
+    ] if bad else []
 
 
 def _person(path: str, pattern: str) -> str:

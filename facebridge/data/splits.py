@@ -111,7 +111,7 @@ def named_note(words: str, names: Sequence[str], one: str = "picture", several: 
     """A note of some pictures, how many and the first of them; none where there are none."""
     if not names:
         return []
-    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    more = f" and {len(names) - NUM_NAMED:,} more" if len(names) > NUM_NAMED else ""
     return [f"{words} {len(names):,} {one if len(names) == 1 else several}: {', '.join(names[:NUM_NAMED])}{more}"]
 
 

@@ -50,7 +50,7 @@ def read(root: Path) -> Imported:
     protocols, notes = own_protocols.fidelity_of(
         **{name: faces.where(split="test", subset=subsets) for name, subsets in TEST_SETS.items()}
     )
-    notes += [f"{bare:,} pictures have no .pts file and are left out"] if bare else []
+    notes += [f"left out without a .pts file: {data_set.counted(bare, 'picture')}"] if bare else []
     return Imported(faces, protocols, notes=notes)
 
 
@@ -74,4 +74,4 @@ def _split(path: str) -> str:
 
 
 def _points_file(root: Path, path: str) -> Path:
-    return (root / path).with_suffix(".pts")
+    return data_set.beside(root / path, ".pts")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facebridge.data.data_set import Count, Imported, Protocol, pictures, require
+from facebridge.data.data_set import Count, Imported, Protocol, counted, pictures, require
 from facebridge.data.face_list import FaceList
 from facebridge.data.splits import Protocols, as_face_list, named_note
 
@@ -61,7 +61,8 @@ def read(root: Path, *, num_train: int = 90, seed: int = 0) -> Imported:
         order = np.random.default_rng(seed).permutation(len(both)).tolist()
         protocols.add_rule(PROTOCOL, _splits(protocols.faces, {both[index] for index in order[num_train:]}))
     else:
-        words = f"only {len(both)} people have thermal and visible pictures, and num_train is {num_train}"
+        people = counted(len(both), "person has", "people have")
+        words = f"only {people} thermal and visible pictures, and num_train is {num_train}"
         protocols.notes.append(f"protocol {PROTOCOL} is left out: {words}")
     notes = [
         *named_note("of another kind, and left out:", others),

@@ -11,6 +11,7 @@ test pictures. Pictures with people's names in their paths are better imported a
 from collections.abc import Mapping
 from pathlib import Path
 
+from facebridge import crops
 from facebridge.data import data_set, own_protocols
 from facebridge.data.data_set import Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
@@ -30,22 +31,20 @@ def read(root: Path, *, source: str = "nir", target: str = "vis", crop: str = ""
 
     Raises:
         WrongRoot: if trainA or trainB is missing or empty.
+        ValueError: if the crop is unknown.
     """
     require(root, TITLE, "folders trainA and trainB", *((root / folder).is_dir() for folder in ("trainA", "trainB")))
-    found = {
-        (split, domain): data_set.pictures(root, f"{split}{side}")
-        for split in SPLITS
-        for side, domain in (("A", source), ("B", target))
-    }
-    require(root, TITLE, "pictures in trainA and in trainB", bool(found["train", source]), bool(found["train", target]))
-    rows = [(path, split, domain) for (split, domain), paths in found.items() for path in paths]
+    domains = {"A": source, "B": target}
+    found = {(split, side): data_set.pictures(root, f"{split}{side}") for split in SPLITS for side in domains}
+    require(root, TITLE, "pictures in trainA and in trainB", *(bool(found["train", side]) for side in domains))
+    rows = [(path, split, domains[side]) for (split, side), paths in found.items() for path in paths]
     columns = {
         "path": [path for path, _, _ in rows],
         "identity": [path for path, _, _ in rows],
         "domain": [domain for _, _, domain in rows],
         "split": [split for _, split, _ in rows],
     }
-    columns |= {"crop": [crop] * len(rows)} if crop else {}
+    columns |= {"crop": [crops.crop(crop).name] * len(rows)} if crop else {}
     faces = FaceList(root, columns)
     protocols, notes = own_protocols.fidelity_of(fidelity=faces.where(split="test"))
     return Imported(faces, protocols, notes=notes)

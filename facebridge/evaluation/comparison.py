@@ -1,7 +1,7 @@
 """Who is compared with whom, and what the scores of that say: pairs (verification), or gallery and probes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,12 +79,13 @@ class Pairs(Comparison):
         protocol: the pairs.
         faces: a face list with all their pictures, found by path.
         name: what to call the protocol.
+        left_out: how many pairs of the protocol were left out before.
 
     Raises:
         ValueError: if a picture of the pairs is not in the list; names the first and counts all.
     """
 
-    def __init__(self, protocol: PairProtocol, faces: FaceList, name: str) -> None:
+    def __init__(self, protocol: PairProtocol, faces: FaceList, name: str, left_out: int = 0) -> None:
         rows = rows_of(faces, protocol.pictures(), name)
         firsts, seconds = list(dict.fromkeys(protocol.first)), list(dict.fromkeys(protocol.second))
         self.gallery = faces.take([rows[path] for path in firsts])
@@ -95,8 +96,7 @@ class Pairs(Comparison):
         self.fold = np.array(protocol.fold, np.int64)
         self.first_ids = np.array(protocol.first_identities)
         self.second_ids = np.array(protocol.second_identities)
-        self.name = name
-        self.left_out = 0
+        self.name, self.left_out = name, left_out
 
     def only(self, gallery: NDArray[np.bool_], probe: NDArray[np.bool_]) -> "Pairs":
         keep = gallery[self.first] & probe[self.second]
@@ -109,7 +109,7 @@ class Pairs(Comparison):
         left.first, left.second = (np.cumsum(gallery) - 1)[self.first[keep]], (np.cumsum(probe) - 1)[self.second[keep]]
         left.genuine, left.fold = self.genuine[keep], self.fold[keep]
         left.first_ids, left.second_ids = self.first_ids[keep], self.second_ids[keep]
-        left.name, left.left_out = self.name, int((~keep).sum())
+        left.name, left.left_out = self.name, self.left_out + int((~keep).sum())
         return left
 
     def scores(self, probe: NDArray[np.float32], gallery: NDArray[np.float32]) -> Scores:
@@ -158,7 +158,7 @@ class GalleryAndProbes(Comparison):
         if not gallery.any() or not probe.any():
             raise ValueError("no gallery picture or no probe is left that can be used")
         left = GalleryAndProbes(GalleryProtocol(self.gallery.take(gallery), self.probe.take(probe)), self.name)
-        left.left_out = int((~gallery).sum() + (~probe).sum())
+        left.left_out = self.left_out + int((~gallery).sum() + (~probe).sum())
         return left
 
     def scores(self, probe: NDArray[np.float32], gallery: NDArray[np.float32]) -> Scores:
@@ -254,10 +254,25 @@ def rows_of(faces: FaceList, wanted: Sequence[str], name: str) -> dict[str, int]
         raise ValueError(f"several faces of the list were cut from {min(twice)}: align with one face a picture")
     missing = [key for key in dict.fromkeys(wanted) if key not in rows]
     if missing:
+        what = "picture of the protocol {} is" if len(missing) == 1 else "pictures of the protocol {} are"
         raise ValueError(
-            f"{len(missing)} pictures of the protocol {name} are not in the face list, the first: {missing[0]}"
+            f"{len(missing):,} {what.format(name)} not in the face list, the first: {missing[0]}; expected a list of "
+            "all of them, or one that `facebridge data align` made, which says why some gave no face"
         )
     return rows
+
+
+def without_pairs(protocol: PairProtocol, pictures: Collection[str]) -> PairProtocol:
+    """The pairs that need none of these pictures.
+
+    Raises:
+        ValueError: if no pair is left.
+    """
+    ends = zip(protocol.first, protocol.second, strict=True)
+    kept = [row for row, (one, other) in enumerate(ends) if one not in pictures and other not in pictures]
+    if not kept:
+        raise ValueError(f"of the {len(protocol)} pairs none is left with pictures that can be used")
+    return PairProtocol(*(tuple(values[row] for row in kept) for values in vars(protocol).values()))
 
 
 def _verified(

@@ -102,7 +102,9 @@ def test_eye_files_may_lie_in_a_folder_of_their_own_or_nowhere(home: Path, tmp_p
         file.unlink()
     found = casia_nir_vis.read(home)
     assert found.faces.extra_names == []
-    assert found.notes == []
+    assert found.notes == [
+        f"no lists in {home}/protocols for 8 protocols: view2_02, view2_03, view2_04, view2_05, view2_06 and 3 more"
+    ]
     write_lines(tmp_path / "eyes/s2/NIR/10001/001.pos", ["33 30 60 31"])
     for eyes in (tmp_path / "eyes", Path("../eyes")):
         with_eyes = casia_nir_vis.read(home, eyes=eyes)
@@ -140,7 +142,7 @@ def test_picture_outside_the_layout_is_left_out_and_named(home: Path) -> None:
 def test_person_of_the_training_among_the_probes_is_refused_on_import(home: Path, tmp_path: Path) -> None:
     file = home / "protocols/nir_probe_1.txt"
     file.write_bytes(file.read_bytes() + b"s2\\NIR\\10001\\001.bmp\r\n")
-    with pytest.raises(ValueError, match=r"view2_01: 1 people of the training are among gallery or probes: 10001"):
+    with pytest.raises(ValueError, match=r"view2_01: 1 person of the training among gallery or probes: 10001"):
         importing.import_set("casia_nir_vis", home, tmp_path / "list.csv")
 
 
@@ -187,3 +189,14 @@ def test_lines_are_read_whatever_their_slashes_and_ends(
     file = tmp_path_factory.getbasetemp() / "nir_probe_1.txt"
     file.write_bytes((mark + "".join(slash.join(path) + end for path in parts)).encode())
     assert casia_nir_vis._listed(file) == ["/".join(path) for path in parts]
+
+
+def test_eye_files_may_end_in_capitals(home: Path) -> None:
+    for file in home.rglob("*.pos"):
+        file.rename(file.with_suffix(".POS"))
+    assert casia_nir_vis.read(home).faces.extra_names == list(casia_nir_vis.EYE_COLUMNS)
+
+
+def test_list_that_names_nothing_is_noted(home: Path) -> None:
+    (home / "protocols/nir_train_1.txt").write_bytes(b"\r\n")
+    assert "nir_train_1.txt names no picture" in casia_nir_vis.read(home).notes

@@ -1,5 +1,7 @@
 """CelebA and CelebAMask-HQ: lists in text or CSV, people never on both sides, maps of the parts."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_people_of_the_test_do_not_train(tree):
     assert found.protocols["test"].where(split="train").column("path").tolist() == [
         f"img_align_celeba/{number:06}.jpg" for number in (2, 3, 4)
     ]
-    assert "1 training pictures of these people are left out" in found.notes[-1]
+    assert "left out of it: 1 training picture of these people" in found.notes[-1]
 
 
 def test_the_folders_of_the_official_archive_and_csv_lists_are_read_alike(tree):
@@ -85,7 +87,7 @@ def test_missing_lists_and_pictures_are_noted(tree):
     notes = "\n".join(found.notes)
     assert "no identity_CelebA.txt is there" in notes
     assert "no list_eval_partition.txt is there" in notes
-    assert "names 1 pictures that are not there: 000003.jpg" in notes
+    assert "list_landmarks_align_celeba.txt names 1 picture that is not there: 000003.jpg" in notes
     assert list(found.protocols) == ["fidelity"]
     assert len(set(found.faces.column("identity").tolist())) == len(found.faces) == 15
 
@@ -130,3 +132,37 @@ def test_wrong_roots_say_what_was_expected(tmp_path):
         celeba_mask_hq.read(tmp_path)
     with pytest.raises(WrongRoot, match="not CelebA; expected a folder img_align_celeba or img_celeba; found nothing"):
         celeba.read(tmp_path)
+
+
+def test_lists_of_jpg_are_those_of_the_same_pictures_as_png(tree):
+    expected = celeba.read(tree.root)
+    for number, path in enumerate(sorted((tree.root / "img_align_celeba").iterdir())):
+        path.rename(path.with_suffix(".png" if number % 2 else ".JPG"))
+    found = celeba.read(tree.root)
+    for name in ("identity", "split"):
+        assert found.faces.column(name).tolist() == expected.faces.column(name).tolist()
+    np.testing.assert_array_equal(found.faces.landmarks, expected.faces.landmarks)
+    assert found.notes == expected.notes
+
+
+def test_pictures_without_identity_are_noted_and_strange_partitions_named(tree):
+    path = tree.root / "identity_CelebA.txt"
+    path.write_text(path.read_text().replace("000002.jpg 2880\n", ""))
+    assert "not in identity_CelebA.txt, and so a person each: 1 picture: 000002.jpg" in celeba.read(tree.root).notes
+    path = tree.root / "list_eval_partition.txt"
+    path.write_text(path.read_text().replace("000003.jpg 0", "000003.jpg 7"))
+    with pytest.raises(
+        ValueError, match=r"list_eval_partition\.txt: the partition of 000003\.jpg is '7'; expected one of 0"
+    ):
+        celeba.read(tree.root)
+
+
+def test_copies_in_deeper_folders_are_no_further_faces(mask_tree):
+    shutil.copytree(mask_tree / "CelebA-HQ-img", mask_tree / "CelebA-HQ-img" / "copy")
+    assert len(celeba_mask_hq.read(mask_tree).faces) == 16
+
+
+@pytest.mark.parametrize("masks", ["../hq/CelebAMask-HQ-mask-anno/0/00003", "/tmp/00003"])
+def test_maps_outside_the_folder_are_not_opened(mask_tree, masks):
+    with pytest.raises(ValueError, match="leaves the list's folder|absolute"):
+        celeba_mask_hq.parsing_maps(mask_tree, masks)

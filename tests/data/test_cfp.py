@@ -37,7 +37,7 @@ def test_people_who_are_not_there_become_notes(tree):
     found = cfp.read(tree)
     assert len(found.protocols["ff"]) == 5
     notes = "\n".join(found.notes)
-    assert "Split/FF: 1 pairs have numbers that the pair lists do not have" in notes
+    assert "Split/FF: 1 pair has a number that the pair lists do not have" in notes
     assert "Split/FF names 2 pictures that are not there: Data/Images/004/frontal/01.jpg" in notes
     assert "3 of 8 pairs are left out" in notes
 
@@ -110,3 +110,12 @@ def test_fiducials_lie_where_their_order_says(real_data):
         assert points[0, 0] < points[12, 0] < points[15, 0] < points[21, 0]
         assert points[18, 1] < points[21, 1] < points[26, 1] < points[29, 1] < points[28, 1] < points[8, 1]
     assert np.median(apart, 0).max() < 0.12
+
+
+def test_number_of_two_pictures_is_named_and_other_folders_are_no_folds(tree):
+    (tree / "Protocol/Split/FF/02").rename(tree / "Protocol/Split/FF/2 old")
+    assert cfp.read(tree).protocols["ff"].num_folds == 1
+    with (tree / "Protocol/Pair_list_F.txt").open("a") as file:
+        file.write("1 ../Data/Images/004/frontal/01.jpg\n")
+    with pytest.raises(ValueError, match=r"Pair_list_F\.txt:13: 1 is Data/Images/004/frontal/01\.jpg, but was"):
+        cfp.read(tree)

@@ -121,7 +121,7 @@ def test_path_that_leaves_the_folder_is_not_followed(root: Path) -> None:
     write_lines(root / "list.txt", ["NIR/s1_NIR_00009_003.jpg 8", "../outside_NIR.jpg 9"])
     found = dvg_face_list.read(root)
     assert len(found.faces) == 1
-    assert found.notes[0] == "list.txt names 1 pictures that are not there: ../outside_NIR.jpg"
+    assert found.notes[0] == "list.txt names 1 picture that is not there: ../outside_NIR.jpg"
 
 
 LETTERS = st.characters(min_codepoint=33, max_codepoint=0x2FF).filter(lambda letter: not letter.isspace())
@@ -143,3 +143,9 @@ def test_no_line_gives_anything_but_a_picture_or_an_error(text: str) -> None:
             assert said.domain in ("nir", "vis")
             assert said.path
             assert said.identity
+
+
+def test_empty_list_is_called_empty(root: Path) -> None:
+    write_lines(root / "list.txt", [""])
+    with pytest.raises(WrongRoot, match=r"list\.txt: is empty; expected DVG list"):
+        dvg_list.read(root)

@@ -1,13 +1,15 @@
 """Folders and lists become face lists; every picture without a face is named."""
 
+import tracemalloc
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from facebridge import crops, images
-from facebridge.data import face_list, finding
+from facebridge.data import face_list, finding, list_files
 from facebridge.data.face_list import FaceList
 from facebridge.landmarks import Detection, DetectorSettings, Points68
 from tests import drawn
@@ -251,3 +253,50 @@ def test_moved_list_keeps_its_paths_and_columns(tmp_path: Path) -> None:
     assert again.column("camera").tolist() == ["left"]
     assert again.landmarks is not None
     assert np.array_equal(again.landmarks, POINTS[None])
+
+
+class Failing(BrightFaces):
+    """A detector that fails in one of several ways, by the level of the picture."""
+
+    ERRORS = {190: cv2.error("made for this test"), 200: RuntimeError("made for this test"), 210: MemoryError()}
+
+    def detect(self, picture: NDArray[np.uint8]) -> list[Detection]:
+        level = int(picture[0, 0, 0])
+        if level in self.ERRORS:
+            raise self.ERRORS[level]
+        if level == 220:
+            return [Detection(np.array([0, 0, 9, 9], np.float32), 0.9, POINTS * [1, np.nan])]
+        return super().detect(picture)
+
+
+def test_a_picture_on_which_the_detector_fails_is_named_and_the_job_goes_on(tmp_path: Path) -> None:
+    for level in (190, 200, 210, 220, 255):
+        write(tmp_path / f"{level}.png", level)
+    found = finding.with_landmarks(finding.open_faces(tmp_path), Failing())
+    assert found.faces.column("path").tolist() == ["255.png"]
+    causes = [bad.cause for bad in found.refused]
+    assert causes[:3] == [
+        f"could not be searched: the detector failed ({cause})"
+        for cause in ("made for this test", "made for this test", "MemoryError")
+    ]
+    assert "no numbers" in causes[3]
+
+
+def test_pictures_that_are_refused_are_not_held(tmp_path: Path) -> None:
+    for name in range(4):
+        images.write(tmp_path / f"{name}.png", np.zeros((500, 500, 3), np.uint8))
+    faces = finding.open_faces(tmp_path)
+    tracemalloc.start()
+    try:
+        found = finding.with_landmarks(faces, BrightFaces(), workers=1)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(found.refused) == 4
+    assert held < 500 * 500 * 3
+
+
+def test_a_folder_has_the_pictures_of_every_format_that_folders_of_identities_have(tmp_path: Path) -> None:
+    for suffix in list_files.PICTURE_SUFFIXES:
+        (tmp_path / f"a{suffix}").touch()
+    assert len(finding.open_faces(tmp_path)) == len(list_files.PICTURE_SUFFIXES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facebridge import crops, images
-from facebridge.data import csv_list, face_list, identity_folder, reading, side_by_side, unpaired_folders
+from facebridge.data import csv_list, face_list, identity_folder, importing, reading, side_by_side, unpaired_folders
 from facebridge.data.data_set import WrongRoot
 from tests import drawn
 from tests.data import visible_trees
@@ -67,7 +67,7 @@ def test_bad_pictures_and_odd_widths_are_left_out_and_noted(tmp_path):
     (tree.root / "train" / "bad.png").write_bytes(b"no picture")
     found = side_by_side.read(tree.root)
     assert len(found.faces) == 32
-    assert "2 pictures are left out, which need an even width: train/bad.png (" in found.notes[0]
+    assert "left out, since an even width is needed: 2 pictures: train/bad.png (" in found.notes[0]
     assert "train/odd.png (7 px wide)" in found.notes[0]
     for path in (tree.root / "train").glob("*Drawn*"):
         path.unlink()
@@ -109,6 +109,9 @@ def test_a_list_is_itself_and_brings_its_own_splits(tmp_path, suffix):
     assert found.faces.column("path").tolist() == faces.column("path").tolist()
     assert list(found.protocols) == ["listed"]
     assert len(found.protocols["listed"]) == 14
+    with pytest.raises(ValueError, match="else: no such folder"):
+        csv_list.read(tmp_path / f"list{suffix}", pictures=str(tmp_path / "else"))
+    (tmp_path / "else").mkdir()
     elsewhere = csv_list.read(tmp_path / f"list{suffix}", pictures=str(tmp_path / "else"))
     assert elsewhere.faces.root == tmp_path / "else"
 
@@ -136,3 +139,34 @@ def test_every_tree_is_whole(tmp_path):
         listed = [path for path in pictures if "mask-anno" not in str(path)]
         assert len({path.read_bytes() for path in listed}) == len(listed) >= 16
         assert len(tree.landmarks) == (0 if "crop" in tree.options else len(listed))
+
+
+def test_both_sides_may_be_of_one_domain(tmp_path):
+    tree = visible_trees.unpaired_folders(tmp_path)
+    assert len(unpaired_folders.read(tree.root, source="vis", target="vis").faces) == 32
+
+
+@pytest.mark.parametrize("module", [unpaired_folders, side_by_side, identity_folder])
+def test_crop_of_a_layout_is_a_known_one(tmp_path, module):
+    root = getattr(visible_trees, module.__name__.rpartition(".")[2])(tmp_path).root
+    assert set(module.read(root, crop="arcface_112").faces.column("crop")) == {"arcface"}
+    with pytest.raises(ValueError, match="no crop is called 'square'"):
+        module.read(root, crop="square")
+
+
+def test_list_whose_training_overlaps_is_refused_unless_it_may(tmp_path):
+    tree = visible_trees.csv_list(tmp_path)
+    faces = face_list.read(tree.root).with_column("split", ["train", "gallery", "probe", "probe"] * 4)
+    face_list.write(faces, tmp_path / "list.csv")
+    with pytest.raises(ValueError, match="4 people of the training among gallery or probes"):
+        importing.import_set("csv_list", tmp_path / "list.csv", tmp_path / "lists/mine.csv")
+    written = importing.import_set(
+        "csv_list", tmp_path / "list.csv", tmp_path / "lists/mine.csv", {"may_overlap": True}
+    )
+    assert importing.allows_overlap(written.protocols["listed"])
+
+
+def test_list_without_rows_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_text("path,identity,domain\n", "utf-8")
+    with pytest.raises(ValueError, match=r"list\.csv: no pictures below the header line"):
+        csv_list.read(tmp_path / "list.csv")

@@ -60,7 +60,7 @@ def test_the_original_archives_annotations_are_read_alike(tree):
 
 def test_missing_pictures_are_noted_and_bad_lines_named(tree):
     (tree.root / "train_1/Ann_Drawn_0.jpg").unlink()
-    assert "names 1 pictures that are not there: train_1/Ann_Drawn_0.jpg" in helen.read(tree.root).notes[0]
+    assert "names 1 picture that is not there: train_1/Ann_Drawn_0.jpg" in helen.read(tree.root).notes[0]
     path = tree.root / "list_annos_tst.txt"
     path.write_text(path.read_text().replace("\t", "\t7\t", 2))
     with pytest.raises(ValueError, match=r"list_annos_tst\.txt:2: expected test/Dee_Drawn_0\.jpg and 388 numbers"):
@@ -175,3 +175,16 @@ def test_other_numbers_of_points_are_refused(points):
     for bad in (points[:68], np.full((194, 2), np.nan)):
         with pytest.raises(ValueError, match="expected 194 finite points"):
             helen_parts.parsing_maps(bad, 64, 64)
+
+
+def test_endings_may_be_capitals_and_points_are_finite(tree):
+    expected = helen.read(tree.root)
+    for path in tree.root.rglob("*.jpg"):
+        path.rename(path.with_suffix(".JPG"))
+    found = helen.read(tree.root)
+    assert [row.path for row in found.faces] == [row.path.replace(".jpg", ".JPG") for row in expected.faces]
+    np.testing.assert_array_equal(found.faces.landmarks, expected.faces.landmarks)
+    path = tree.root / "list_annos_trn.txt"
+    path.write_text("train_1/Ann_Drawn_0.jpg" + "\tnan" * 388 + "\n")
+    with pytest.raises(ValueError, match=r"list_annos_trn\.txt:1: expected train_1/Ann_Drawn_0\.jpg and 388 numbers"):
+        helen.read(tree.root)

@@ -1,6 +1,7 @@
 """Importing: lists, protocols and a side file that later commands find; what is wrong is said before it is written."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_other_json_beside_a_list_is_no_side_file(tmp_path: Path) -> None:
 def test_person_of_the_training_among_the_probes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = faces(tmp_path, ("a/1.png", "a", "train"), ("a/2.png", "a", "probe"), ("b/1.png", "b", "gallery"))
     toy(monkeypatch, Imported(rows, {"one": rows}))
-    with pytest.raises(ValueError, match="Toy, protocol one: 1 people of the training are among gallery or probes: a;"):
+    with pytest.raises(ValueError, match="Toy, protocol one: 1 person of the training among gallery or probes: a;"):
         importing.import_set("toy", tmp_path, tmp_path / "toy.csv")
     assert not (tmp_path / "toy.csv").exists()
 
@@ -124,7 +125,7 @@ def test_protocol_that_allows_the_overlap_is_written(tmp_path: Path, monkeypatch
 def test_picture_that_is_gallery_and_probe_at_once_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = faces(tmp_path, ("a/1.png", "a", "gallery"), ("a/1.png", "a", "probe"))
     toy(monkeypatch, Imported(rows, {"one": rows}))
-    with pytest.raises(ValueError, match=r"gallery and probe at once, the first: a/1\.png"):
+    with pytest.raises(ValueError, match=r"gallery and probe at once \(or listed twice\), the first: a/1\.png"):
         importing.import_set("toy", tmp_path, tmp_path / "toy.csv")
 
 
@@ -209,3 +210,60 @@ def test_lists_may_be_moved_together_with_their_side_file(tmp_path: Path, monkey
     shutil.move(tmp_path / "one", tmp_path / "two")
     assert open_faces(tmp_path / "two" / "toy.csv").picture_path(0) == root / "a" / "1.png"
     assert json.loads((tmp_path / "two" / "toy.json").read_text("utf-8"))["data_set"] == "toy"
+
+
+def test_file_of_the_very_name_wins_over_one_of_another_ending_or_case() -> None:
+    known = ByStem(["De_Niro/1.jpg", "de_Niro/1.jpg", "a/1.bmp", "a/1.jpg"])
+    assert known.find("de_Niro/1.jpg") == "de_Niro/1.jpg"
+    assert known.find("de_Niro/1.png") == "de_Niro/1.jpg"
+    assert known.find("a/1.jpg") == "a/1.jpg"
+    assert absent_note("list.txt", ["1.jpg"]) == ["list.txt names 1 picture that is not there: 1.jpg"]
+
+
+def test_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ann").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("ann"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ValueError, match=r"ann: folder cannot be read \(Permission denied\)"):
+        pictures(tmp_path)
+
+
+def test_list_in_both_formats_has_one_side_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, Imported(faces(tmp_path / "theirs", *PLAIN)))
+    for suffix in (".csv", ".parquet"):
+        importing.import_set("toy", tmp_path, tmp_path / f"toy{suffix}")
+    assert importing.root_of(tmp_path / "toy.csv") == importing.root_of(tmp_path / "toy.parquet") == tmp_path / "theirs"
+
+
+def test_file_that_is_no_side_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, Imported(faces(tmp_path, *PLAIN)))
+    (tmp_path / "toy.json").write_text('{"annotations": []}', "utf-8")
+    with pytest.raises(ValueError, match=r"toy\.json: is there, and not from an import"):
+        importing.import_set("toy", tmp_path, tmp_path / "toy.csv")
+    assert (tmp_path / "toy.json").read_text("utf-8") == '{"annotations": []}'
+    assert not (tmp_path / "toy.csv").exists()
+
+
+def test_protocol_of_an_earlier_import_goes_and_other_files_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = faces(tmp_path / "theirs", *PLAIN)
+    toy(monkeypatch, Imported(rows, {"drawn": rows, "one": rows}))
+    importing.import_set("toy", tmp_path, tmp_path / "toy.csv")
+    (tmp_path / "toy_mine.csv").touch()
+    toy(monkeypatch, Imported(rows, {"one": rows}))
+    written = importing.import_set("toy", tmp_path, tmp_path / "toy.csv")
+    assert sorted(path.name for path in tmp_path.glob("toy*.csv")) == ["toy.csv", "toy_mine.csv", "toy_one.csv"]
+    assert written.notes == [f"removed {tmp_path / 'toy_drawn.csv'}, which an earlier import wrote"]
+
+
+def test_number_below_zero_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, Imported(faces(tmp_path, *PLAIN)))
+    with pytest.raises(ValueError, match="toy: option seed is -1; expected a whole number from 0"):
+        importing.import_set("toy", tmp_path, tmp_path / "toy.csv", {"seed": -1})

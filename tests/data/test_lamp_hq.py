@@ -32,7 +32,9 @@ def test_fold_one_is_what_its_lists_say(root: Path) -> None:
     assert protocol.where(split="probe").column("identity").tolist() == ["FP0001"] * 2 + ["FP0003"] * 2 + ["P0001"] * 2
     assert set(protocol.where(split="train").column("identity").tolist()) == {"FP0002", "P0010"}
     assert set(protocol.where(split="train").column("domain").tolist()) == {"nir", "vis"}
-    assert lamp_hq.read(root).notes == []
+    assert lamp_hq.read(root).notes == [
+        f"no lists in {root}/Protocols for 9 protocols: fold_02, fold_03, fold_04, fold_05, fold_06 and 4 more"
+    ]
 
 
 def test_header_line_takes_nothing_away_and_its_absence_neither(root: Path) -> None:

@@ -88,9 +88,9 @@ def test_pairs_of_missing_pictures_are_left_out_and_noted(tree):
     found = lfw.read(tree)
     assert len(found.protocols["view2"]) == 6
     notes = "\n".join(found.notes)
-    assert f"pairs.txt names 1 pictures that are not there: {ANN}/{ANN}_0001.jpg" in notes
+    assert f"pairs.txt names 1 picture that is not there: {ANN}/{ANN}_0001.jpg" in notes
     assert "pairs.txt: 2 of 8 pairs are left out" in notes
-    assert "people.txt counts 1 pictures that are not there, of 8" in notes
+    assert "people.txt counts 1 picture that is not there, of 8" in notes
     assert [str(count) for count in lfw.counts(found.faces, found.protocols)][2].startswith("pairs of view2: 6 found")
 
 
@@ -152,3 +152,9 @@ def test_pictures_may_be_taken_for_aligned_ones(tree):
     assert "crop" not in lfw.read(tree).faces.column_names
     with pytest.raises(ValueError, match="no crop is called 'funneled'"):
         lfw.read(tree, crop="funneled")
+
+
+def test_view_without_a_list_is_noted(tree):
+    assert lfw.read(tree).notes == []
+    (tree / "pairs.txt").unlink()
+    assert lfw.read(tree).notes == ["no protocol view2: no pairs.txt was found"]

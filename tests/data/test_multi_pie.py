@@ -118,3 +118,13 @@ def test_points_may_lie_beside_each_picture_and_bad_ones_are_named(tmp_path):
 def test_a_wrong_root_says_what_was_expected_and_found(tmp_path):
     with pytest.raises(WrongRoot, match=r"SUBJECT_SESSION_RECORDING_CAMERA_LIGHT.*found 001_01_01_051\.png"):
         multi_pie.read(files(tmp_path, "001_01_01_051"))
+
+
+def test_points_that_are_no_numbers_are_named_and_the_crop_is_a_known_one(tree):
+    assert set(multi_pie.read(tree.root, crop="arcface_112").faces.column("crop")) == {"arcface"}
+    with pytest.raises(ValueError, match="no crop is called 'square'"):
+        multi_pie.read(tree.root, crop="square")
+    file = next(tree.root.rglob("*.5pt"))
+    file.write_text("nan 1\n" * 5)
+    with pytest.raises(ValueError, match=rf"{file.name}: expected five lines"):
+        multi_pie.read(tree.root)

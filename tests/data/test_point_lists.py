@@ -47,13 +47,18 @@ def test_tables_skip_headers_and_take_spaces_tabs_and_commas(tmp_path):
     assert point_lists.read_words(tmp_path / "words.txt") == {"000001.jpg": "0", "000002.jpg": "2"}
 
 
-@pytest.mark.parametrize("line", ["a.jpg 1 2 3", "a.jpg 1 2 3 x"])
+@pytest.mark.parametrize(
+    "line", ["a.jpg 1 2 3", "a.jpg 1 2 3 x", "a.jpg 1 2 3 nan", "a.jpg 1 2 inf 4", "b.jpg 1 2 3 5"]
+)
 def test_a_bad_line_of_a_table_is_named(tmp_path, line):
     (tmp_path / "list.txt").write_text(f"b.jpg 1 2 3 4\n{line}\n")
     with pytest.raises(ValueError, match=r"list\.txt:2"):
         point_lists.read_table(tmp_path / "list.txt", 2)
     (tmp_path / "words.txt").write_text("a.jpg 1 2\n")
     with pytest.raises(ValueError, match=r"words\.txt:1"):
+        point_lists.read_words(tmp_path / "words.txt")
+    (tmp_path / "words.txt").write_text("a.jpg 1\na.jpg 1\na.jpg 2\n")
+    with pytest.raises(ValueError, match=r"words\.txt:3: a\.jpg is '2' here, and '1' further up"):
         point_lists.read_words(tmp_path / "words.txt")
 
 

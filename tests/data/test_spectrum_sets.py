@@ -129,7 +129,7 @@ def test_wrong_root_says_what_was_expected_and_what_is_there(name: str, tmp_path
         module(name).read(tmp_path / "nowhere")
     (tmp_path / "archive.zip").touch()
     if not name.startswith("dvg"):
-        with pytest.raises(WrongRoot, match="no such folder"):
+        with pytest.raises(WrongRoot, match=r"is a file, no folder \(unpack it first"):
             module(name).read(tmp_path / "archive.zip")
 
 

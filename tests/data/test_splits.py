@@ -50,7 +50,7 @@ def test_protocol_without_gallery_or_probes_is_left_out_and_said() -> None:
     protocols.add_lists("one", [PictureList("gallery", "gallery.txt", ["a/1.jpg", "d/1.jpg"])])
     assert protocols.found == {}
     assert protocols.notes == [
-        "gallery.txt names 1 pictures that are not there: d/1.jpg",
+        "gallery.txt names 1 picture that is not there: d/1.jpg",
         "protocol one is left out: none of its probe pictures is there",
     ]
 

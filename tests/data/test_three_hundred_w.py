@@ -46,7 +46,7 @@ def test_pictures_without_points_are_left_out_and_noted(tree):
     (tree / "afw/image_01.pts").unlink()
     found = three_hundred_w.read(tree)
     assert len(found.faces) == 15
-    assert "1 pictures have no .pts file" in found.notes[-1]
+    assert "left out without a .pts file: 1 picture" in found.notes[-1]
     (tree / "afw/image_02.pts").write_text("version: 1\n")
     with pytest.raises(ValueError, match=r"image_02\.pts"):
         three_hundred_w.read(tree)
@@ -59,3 +59,10 @@ def test_a_wrong_root_says_what_was_expected_and_found(tree):
         path.unlink()
     with pytest.raises(WrongRoot, match=r"expected a \.pts file beside each picture, such as .*image_01\.pts"):
         three_hundred_w.read(tree)
+
+
+def test_endings_may_be_capitals(tree):
+    expected = three_hundred_w.read(tree).faces
+    for path in [*tree.rglob("*.pts"), *tree.rglob("*.jpg")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    np.testing.assert_array_equal(three_hundred_w.read(tree).faces.landmarks, expected.landmarks)

@@ -86,7 +86,7 @@ def test_pairs_without_a_picture_are_left_out_and_the_others_keep_their_scores()
 
 def test_picture_of_the_pairs_that_the_list_does_not_have_is_named() -> None:
     without = faces().take(np.array([path != "cat/2.png" for path in faces().column("path").tolist()]))
-    with pytest.raises(ValueError, match=r"1 pictures .* all .*cat/2\.png"):
+    with pytest.raises(ValueError, match=r"1 picture .* all .*cat/2\.png"):
         Pairs(pairs(), without, "all")
 
 
