@@ -80,6 +80,8 @@ def align(
     matrix = similarity(points, crop.points, convention)
     if matrix.shape != (2, 3):
         raise ValueError(f"align takes the (5, 2) points of one face, got shape {np.shape(points)}")
+    if outside == "mirror" and min(picture.shape[:2]) < 2:
+        outside = "black"  # OpenCV never returns from mirroring a single line of pixels, and there is nothing in it
     size, flags, border = (crop.width, crop.height), _CV2_FLAGS[interpolation], _CV2_BORDERS[outside]
     face = cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=border)
     return np.asarray(face, dtype=np.uint8)

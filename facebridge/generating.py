@@ -12,6 +12,7 @@ from facebridge import crops, images, runs
 from facebridge.crops import Convention, Crop
 from facebridge.data import face_list
 from facebridge.data.face_list import FaceList, FaceRow
+from facebridge.data.new_names import stem_of
 from facebridge.data.pieces import FaceListWriter
 from facebridge.data.reading import aligned, located
 from facebridge.data.shards import ShardedFaces
@@ -60,7 +61,7 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
             try:
                 source = _source(faces, row, method, size, convention)
             except BadPicture as bad:
-                refused.append(bad)
+                refused.append(BadPicture(bad.path, bad.cause))  # without the traceback, which holds pixels
                 continue
             target = out / names[row]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,19 +91,21 @@ def generate_from_shards(run: Path, folder: str, out: Path, size: tuple[int, int
     columns = list(dict.fromkeys([*faces.index.columns, "crop", "original"]))
     out.mkdir(parents=True, exist_ok=True)
     refused: list[BadPicture] = []
+    names: set[str] = set()
     with Progress("generating", len(faces)) as bar, FaceListWriter(out / LIST, columns, 5) as made:
         for index in range(len(faces)):
             try:
                 row, source = faces.row(index), images.to_faces(faces.picture(index)[None])
+                name = _name_in_shards(row.path, names)
             except BadPicture as bad:
-                refused.append(bad)
+                refused.append(BadPicture(bad.path, bad.cause))  # without the traceback, which holds pixels
                 continue
-            target = out / Path(row.path).with_suffix(".png")
+            target = out / name
             target.parent.mkdir(parents=True, exist_ok=True)
             face = hallucinate(method, source if size is None else reduce(source, *size))[0]
             images.write(target, face, generated_by=label)
             listed = FaceList(out, {name: [_cell(row, name)] for name in faces.index.columns})
-            made.write(_listed(listed, [str(Path(row.path).with_suffix(".png"))], method.crop, out))
+            made.write(_listed(listed, [name], method.crop, out))
             bar.step(index + 1)
     return Done(len(faces) - len(refused), refused)
 
@@ -143,6 +146,18 @@ def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceL
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
     columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
     return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
+
+
+def _name_in_shards(path: str, names: set[str]) -> str:
+    """The file for a row of shards, which may come from strangers. BadPicture: if it cannot be, or is taken."""
+    try:
+        name = f"{stem_of(path)}.png"
+    except ValueError as error:
+        raise BadPicture(path, str(error)) from error
+    if name in names:
+        raise BadPicture(path, f"another face was written as {name} already")
+    names.add(name)
+    return name
 
 
 def _cell(row: FaceRow, column: str) -> Any:

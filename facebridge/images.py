@@ -208,7 +208,7 @@ def _read_or_error(path: str | Path, max_pixels: int) -> NDArray[np.uint8] | Bad
     try:
         return read(path, max_pixels)
     except BadPicture as error:
-        return error
+        return BadPicture(error.path, error.cause)  # without the traceback, which holds pixels
 
 
 def _cancel(waiting: Iterable[Future[NDArray[np.uint8] | BadPicture]]) -> None:

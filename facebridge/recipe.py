@@ -93,6 +93,11 @@ class FaceListData(ListedRows):
     generated: GeneratedData | None = None
     """Generated faces mixed into the batches; absent: none."""
 
+    @model_validator(mode="after")
+    def _has_two_sides(self) -> "FaceListData":
+        sides(self, self.pairing)
+        return self
+
 
 class ShardData(Frozen):
     """Single aligned faces in shards; see docs/data/training_pairs.md. Which faces is chosen when shards are made."""
@@ -112,7 +117,11 @@ class ShardData(Frozen):
 
 
 def sides(data: SyntheticData | ListedRows | ShardData, pairing: Pairing) -> tuple[Side, Side]:
-    """Which rows are sources and which are targets; what the pairing does not say of a side, the data says."""
+    """Which rows are sources and which are targets; what the pairing does not say of a side, the data says.
+
+    Raises:
+        ValueError: if both are the same rows, and the pairing is of rows that have nothing to do with each other.
+    """
     if isinstance(pairing, NoPairs):
         whole = Side(domain=data.domain, split=data.split)
         return whole, whole
@@ -120,6 +129,8 @@ def sides(data: SyntheticData | ListedRows | ShardData, pairing: Pairing) -> tup
         Side(domain=side.domain or data.domain, split=side.split or data.split)
         for side in (pairing.source, pairing.target)
     )
+    if isinstance(pairing, pairings.UnpairedSettings) and source == target:
+        raise ValueError("source and target are the same rows: give data.pairing.source.domain and .target.domain")
     return source, target
 
 

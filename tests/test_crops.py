@@ -185,9 +185,7 @@ def test_wrong_shapes_and_options_are_refused():
 
 
 def test_unknown_crop_names_the_known_ones():
-    with pytest.raises(
-        ValueError, match="known crops: arcface, ffe, lfw_deepfunneled, light_cnn"
-    ):
+    with pytest.raises(ValueError, match="known crops: arcface, ffe, lfw_deepfunneled, light_cnn"):
         crops.crop("sphere")
 
 
@@ -218,6 +216,14 @@ def test_height_may_follow_a_crops_name():
     assert crops.crop("pcfh_256").height == 256  # a crop of that name, not pcfh (144) at another height
     with pytest.raises(ValueError, match="arcface_224"):
         crops.crop("arcface_224")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 60), (60, 1), (2, 2)])
+@pytest.mark.timeout(20)
+def test_mirroring_a_line_of_pixels_comes_to_an_end(height: int, width: int):
+    picture = np.full((height, width, 3), 200, np.uint8)
+    face = crops.align(picture, SPHEREFACE, crops.crop("sphereface"), outside="mirror")
+    assert face.shape == (112, 96, 3)
 
 
 @pytest.mark.real

@@ -310,3 +310,10 @@ def test_every_recipe_of_the_page_on_pairs_is_understood() -> None:
     shown = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     kinds = {resolve(**tomllib.loads(text)).data.pairing.kind for text in shown}
     assert kinds == {"none", "unpaired", "same_person", "same_shot", "profile_to_frontal", "several"}
+
+
+def test_unpaired_sides_that_the_data_makes_the_same_are_refused() -> None:
+    pairing = {"kind": "unpaired", "source": {"domain": "nir"}}
+    assert with_pairing(pairing).data.domain is None
+    with pytest.raises(ValueError, match="source and target are the same rows"):
+        with_pairing(pairing, domain="nir")

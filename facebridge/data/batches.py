@@ -133,7 +133,7 @@ class Batches:
             try:
                 pictures.append(self.faces.picture(row))
             except BadPicture as bad:
-                self.bad[row] = bad
+                self.bad[row] = BadPicture(bad.path, bad.cause)  # its traceback would hold pictures, a whole shard
                 self.report(bad)
                 return []
         return pictures

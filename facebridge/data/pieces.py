@@ -195,10 +195,15 @@ class Place:
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
-        """A path on disk to write to; it becomes the file of that name if all goes well, and is gone if not."""
+        """A path on disk to write to; it becomes the file of that name if all goes well, and is gone if not.
+
+        What it holds is on the disk before it has its name, so that no half file is found when the power fails.
+        """
         if self.local is not None:
             with list_files.replacing(self.local / name) as temporary:
                 yield temporary
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             return
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / name
@@ -270,6 +275,7 @@ class _ParquetRows:
             source: Any = self.folder.inside(self.name)
             if self.folder.local is None:
                 source = stack.enter_context(self.folder.open(self.name))
+            stack.enter_context(list_files.arrow_told())
             yield stack.enter_context(parquet.ParquetFile(source, metadata=self.footer, buffer_size=_BUFFER_BYTES))
 
 

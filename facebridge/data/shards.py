@@ -14,7 +14,6 @@ Shards are read as they are: nothing is unpacked to disk, and a member is a pict
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import threading
@@ -97,8 +96,6 @@ def write_shard(
         with temporary.open("xb") as file:
             hashed = _Hashed(file)
             taken = _write_members(hashed, stem, rows, faces)
-            file.flush()
-            os.fsync(file.fileno())
         shard = Shard(f"{stem}.tar", len(taken), hashed.num_bytes, hashed.sha256.hexdigest())
         # The rows are there before their tar: a tar that is there is complete.
         _write_rows(place, rows.take(np.array(taken, np.int64)), shard, crop)
@@ -197,12 +194,13 @@ class ShardedFaces:
             BadPicture: with shard and member, if the shard or the picture is missing or damaged.
         """
         shard, offset = self._where(index)
-        return _fitted(*self._open.at(shard).picture(offset), self.index.crop, self.crop, self.outside)
+        own, crop, outside = self.index.crop, self.crop, self.outside
+        return _raised_anew(lambda: _fitted(*self._open.at(shard).picture(offset), own, crop, outside))
 
     def row(self, index: int) -> FaceRow:
         """The row of the face list that lies beside the picture. BadPicture: as `picture`."""
         shard, offset = self._where(index)
-        return self._open.at(shard).row(offset)
+        return _raised_anew(lambda: self._open.at(shard).row(offset))
 
     def shuffle(self, generator: np.random.Generator) -> "Order":
         """An order of all faces, decided by the generator alone, in which `mix` shards at a time are read and mixed."""
@@ -215,9 +213,12 @@ class ShardedFaces:
         return shard, index - int(self.starts[shard])
 
     def _read_identities(self, shard: int) -> NDArray[np.int32]:
-        with self.place.open(IDENTITIES) as file:
-            file.seek(4 * int(self.starts[shard]))
-            data = file.read(4 * self.index.shards[shard].faces)
+        try:
+            with self.place.open(IDENTITIES) as file:
+                file.seek(4 * int(self.starts[shard]))
+                data = file.read(4 * self.index.shards[shard].faces)
+        except FileNotFoundError as error:
+            raise ValueError(f"{self.place.shown(IDENTITIES)}: no such file; write the index again") from error
         if len(data) != 4 * self.index.shards[shard].faces:
             raise ValueError(f"{self.place.shown(IDENTITIES)}: is cut off; write the index again")
         return np.frombuffer(data, "<i4").astype(np.int32)
@@ -281,6 +282,15 @@ def iterate(
         yield found
 
 
+def _raised_anew(read: Callable[[], Value]) -> Value:
+    """What is read. Who keeps a BadPicture would with its first traceback keep the whole shard."""
+    try:
+        return read()
+    except BadPicture as bad:
+        anew = BadPicture(bad.path, bad.cause)
+    raise anew
+
+
 class _Members:
     """The members of one shard, which is in memory as it lies on the disk."""
 
@@ -293,7 +303,7 @@ class _Members:
         try:
             self._data = _whole(place, shard)
             self._list()
-        except (FileNotFoundError, tarfile.TarError, ValueError) as error:
+        except (FileNotFoundError, tarfile.TarError, RecursionError, ValueError) as error:
             self._damage = f"the shard is damaged: {error}"
 
     def picture(self, offset: int) -> tuple[NDArray[np.uint8], str]:
@@ -325,6 +335,8 @@ class _Members:
         stem = re.escape(self._shard.name.removesuffix(".tar"))
         with tarfile.open(fileobj=io.BytesIO(self._data), mode="r:") as tar:
             for member in tar:
+                if member.size < 0:  # tarfile would go back, and round in circles
+                    raise ValueError(f"the member {member.name[:40]!r} has a negative size")
                 if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and re.fullmatch(
                     rf"{stem}_[0-9]{{6}}\.(png|jpg|json)", member.name
                 ):
@@ -415,7 +427,7 @@ def _kind(rows: FaceListFile) -> tuple[str, tuple[str, ...], int]:
 
 def _noted(rows: FaceListFile, name: str, num_bytes: int) -> Shard:
     """The shard, as its rows note it."""
-    if rows.metadata.get("bytes") != str(num_bytes):
+    if rows.metadata.get("bytes") != str(num_bytes) or "sha256" not in rows.metadata:
         noted = rows.metadata.get("bytes", "nothing")
         raise ValueError(f"{rows.path}: notes {noted} bytes for {name}, which has {num_bytes}; write the shard again")
     return Shard(name, len(rows), num_bytes, rows.metadata["sha256"])
@@ -427,7 +439,8 @@ def _refuse_odd(index: Index) -> None:
     if not names or names != sorted(set(names)) or not all(map(_SHARD_NAME.fullmatch, names)):
         raise ValueError("its shards are not 00000000.tar, 00000001.tar, ... in order")
     for shard in index.shards:
-        if not (0 <= shard.faces <= _MOST_FACES and 0 < shard.bytes <= _LARGEST_SHARD_BYTES):
+        whole = type(shard.faces) is type(shard.bytes) is int
+        if not (whole and 0 <= shard.faces <= _MOST_FACES and 0 < shard.bytes <= _LARGEST_SHARD_BYTES):
             raise ValueError(f"{shard.name} cannot hold {shard.faces} faces in {shard.bytes} bytes")
 
 

@@ -209,5 +209,5 @@ def _readable(faces: FaceList, setting: Setting) -> tuple[NDArray[np.bool_], lis
             face(faces, row, setting)
         except BadPicture as bad:
             usable[row] = False
-            refused.append(bad)
+            refused.append(BadPicture(bad.path, bad.cause))  # without the traceback, which holds pixels
     return usable, refused

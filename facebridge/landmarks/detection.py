@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,9 +38,24 @@ def faces_in(
     "largest" and "central" give one face at most; "all" gives every face, the largest first. Faces whose box is
     narrower or lower than `min_face_px` do not count. A face cut by the border counts, and its points may lie outside
     the picture.
-    ValueError: if `choose` is unknown, or the detector refuses the picture.
+    ValueError: if `choose` is unknown, or the detector refuses the picture or fails on it.
     """
-    return chosen(detector.detect(picture), picture.shape[:2], choose, min_face_px)
+    return chosen(searched(picture, detector), picture.shape[:2], choose, min_face_px)
+
+
+def searched(picture: NDArray[np.uint8], detector: Detector) -> list[Detection]:
+    """All faces that the detector finds.
+
+    ValueError: if it refuses the picture or fails on it (OpenCV, torch or the memory), or a number of a face is none.
+    So one odd picture among many can be named, and the others searched.
+    """
+    try:
+        found = detector.detect(picture)
+    except (cv2.error, RuntimeError, MemoryError) as error:
+        raise ValueError(f"the detector failed ({str(error) or type(error).__name__})") from error
+    if not all(np.isfinite(face.box).all() and np.isfinite(face.points).all() for face in found):
+        raise ValueError("the detector gave a face whose box or points are no numbers")
+    return found
 
 
 def chosen(

@@ -43,6 +43,7 @@ def _turned_back(face: Detection, quarters: int, shape: tuple[int, ...]) -> Dete
     points = face.points
     for quarter in range(quarters):
         width_before = shape[(quarter) % 2]  # each turn back swaps height and width
-        points, edges = (np.stack([width_before - 1 - some[:, 1], some[:, 0]], 1) for some in (points, edges))
+        points = np.stack([width_before - 1 - points[:, 1], points[:, 0]], 1)  # from 0 to width - 1
+        edges = np.stack([width_before - edges[:, 1], edges[:, 0]], 1)  # from 0 to width
     corner, end = edges.min(0), edges.max(0)
     return Detection(np.concatenate([corner, end - corner]), face.score, points)

@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -358,3 +359,18 @@ def test_a_training_on_pairs_of_drawn_people_goes_on_bit_for_bit(tmp_path: Path)
             path.unlink()
     training.train(unbroken, tmp_path / "broken", resume=True, device="cpu", progress=False)
     tiny.assert_same_weights(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def test_a_bad_picture_that_is_remembered_holds_nothing() -> None:
+    class Heavy(NumberedFaces):
+        def picture(self, index: int) -> np.ndarray:
+            shard = np.zeros(1_000_000, np.uint8)
+            held.append(weakref.ref(shard))
+            return super().picture(index)
+
+    held: list[weakref.ref[np.ndarray]] = []
+    batches = Batches(Heavy(6, frozenset({1, 2, 4})), 6, 0)
+    batches(0)
+    gc.collect()
+    assert len(batches.bad) == 3
+    assert not [reference for reference in held if reference() is not None]

@@ -336,3 +336,15 @@ def test_memory_does_not_grow_with_the_number_of_rows(suffix, tmp_path):
         assert rows == count
         peaks_kib.append(peak_kib)
     assert peaks_kib[1] < peaks_kib[0] + 40_000, f"peak memory in KiB for ten times the rows: {peaks_kib}"
+
+
+@pytest.mark.parametrize("column", ["path", "identity", "yaw_deg", "other"])
+def test_values_that_pyarrow_cannot_convert_are_an_error_that_names_the_file(tmp_path, column):
+    columns = {"path": ["a"], "identity": ["1"], "domain": ["vis"]}
+    table = {name: pyarrow.array(values) for name, values in columns.items()}
+    broken_text = pyarrow.Array.from_buffers(pyarrow.string(), 1, pyarrow.array([b"\xff"]).buffers())
+    for values in (pyarrow.array([2**30], pyarrow.date32()), broken_text):
+        parquet.write_table(pyarrow.table({**table, column: values}), tmp_path / "faces.parquet")
+        for read in (face_list.read, lambda path: FaceListFile(path).read(0, 1)):
+            with pytest.raises(ValueError, match=r"faces\.parquet: "):
+                read(tmp_path / "faces.parquet")

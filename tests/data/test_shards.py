@@ -1,13 +1,16 @@
 """Shards: what goes in comes out, bit by bit and in order; a stranger's shard can do no harm."""
 
 import contextlib
+import gc
 import hashlib
 import io
 import itertools
 import json
+import os
 import pickle
 import sys
 import tarfile
+import weakref
 import zlib
 
 import numpy as np
@@ -333,9 +336,9 @@ def test_a_truncated_shard_is_named_and_the_others_go_on(folder):
     assert len(damage_of(folder)[0]) == 3
 
 
-def stored(folder, members):
-    """A set of one shard of two faces with these members, whose index says that all is well."""
-    a_set(folder, counts=(2,))
+def stored(folder, members, counts=(2,)):
+    """A set whose first shard, of two faces, has these members, and whose index says that all is well."""
+    a_set(folder, counts)
     with tarfile.open(folder / "00000000.tar", "w") as tar:
         for member, data in members:
             info = tarfile.TarInfo(member) if isinstance(member, str) else member
@@ -467,6 +470,8 @@ def test_archives_that_are_compressed_or_no_tar_are_refused(tmp_path):
         {"shards": []},
         {"shards": [{"name": "../a.tar", "faces": 1, "bytes": 1, "sha256": ""}]},
         {"shards": [{"name": "00000000.tar", "faces": -1, "bytes": 1, "sha256": ""}]},
+        {"shards": [{"name": "00000000.tar", "faces": 1.5, "bytes": 1, "sha256": ""}]},
+        {"shards": [{"name": "00000000.tar", "faces": True, "bytes": 1, "sha256": ""}]},
         {"shards": [{"name": "00000000.tar", "faces": 1, "bytes": 1 << 40, "sha256": ""}]},
         {"shards": [{"name": "00000000.tar", "faces": "1", "bytes": 1, "sha256": ""}]},
         {"shards": [{"name": "00000000.tar"}]},
@@ -508,3 +513,73 @@ def test_a_cut_off_file_of_identities_is_named(tmp_path):
     (tmp_path / "identities.int32").write_bytes(b"\0" * 8)
     with pytest.raises(ValueError, match=r"identities\.int32: is cut off"):
         ShardedFaces(tmp_path).identity(3)
+
+
+def test_identities_that_are_missing_are_named(tmp_path):
+    a_set(tmp_path)
+    (tmp_path / "identities.int32").unlink()
+    with pytest.raises(ValueError, match=r"identities\.int32: no such file; write the index again"):
+        ShardedFaces(tmp_path).identity(3)
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    """512 bytes that announce a member; `size` may be negative, which tarfile would not write."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.USTAR_FORMAT)[:512])
+    block[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (header("a", 0) + header("b", 0) + header("00000000_000000.png", -1024) + bytes(1024), "negative size"),
+        ((header("x", 7, tarfile.XHDTYPE) + b"7 a=bc\n".ljust(512, b"\0")) * 5000, "recursion"),
+        ((header("x", 3, tarfile.GNUTYPE_LONGNAME) + b"abc".ljust(512, b"\0")) * 5000, "recursion"),
+    ],
+)
+def test_headers_that_lead_round_in_circles_or_without_end_damage_the_shard(data, cause, tmp_path):
+    folder = stored(tmp_path, GOOD)
+    (folder / "00000000.tar").write_bytes(data)
+    index = json.loads((folder / "index.json").read_text())
+    index["shards"][0] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "index.json").write_text(json.dumps(index))
+    bad, good = damage_of(folder)
+    assert (good, len(bad)) == ([], 2)
+    assert "the shard is damaged" in bad[0].cause
+    assert cause in bad[0].cause
+
+
+def test_all_files_of_a_shard_are_on_the_disk_before_they_have_their_names(tmp_path, monkeypatch):
+    kept, fsync = set(), os.fsync
+
+    def noted(handle):
+        kept.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    a_set(tmp_path, counts=(2, 1))
+    assert {path.name for path in tmp_path.iterdir() if path.stat().st_ino not in kept} == set()
+
+
+def test_a_bad_picture_that_is_kept_does_not_keep_its_shard(tmp_path, monkeypatch):
+    row = ("00000000_000001.json", GOOD[1][1])
+    folder = stored(tmp_path, [*GOOD, row, ("00000000_000001.png", b"GIF89a")], counts=(2, 1))
+    opened, members = [], shards._Members
+
+    def noted(place, shard):
+        found = members(place, shard)
+        opened.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(shards, "_Members", noted)
+    faces = ShardedFaces(folder, mix=1)
+    with pytest.raises(BadPicture, match="a GIF file") as kept:
+        faces.picture(1)
+    faces.picture(2)
+    gc.collect()
+    assert [reference() is None for reference in opened] == [True, False]
+    assert kept.value.path == str(tmp_path / "00000000.tar/00000000_000001.png")

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -113,3 +114,31 @@ def test_settings_travel_to_other_processes_and_build_the_same_detector(tmp_path
     found, again = here.detect(picture), there.detect(picture)
     assert found
     assert [face.points.tolist() for face in found] == [face.points.tolist() for face in again]
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
+def test_a_box_that_is_the_whole_picture_is_so_in_every_turn(shape: tuple[int, int]) -> None:
+    class Whole:
+        def __init__(self, best: int) -> None:
+            self.best = best
+
+        def detect(self, picture: np.ndarray) -> list[Detection]:
+            height, width = picture.shape[:2]
+            turn = np.argmax(picture[[0, 0, -1, -1], [0, -1, -1, 0], 0])
+            return [face(0, 0, width, height, 0.9 if turn == self.best else 0.5)]
+
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[0, 0] = 255
+    for best in range(4):
+        (found,) = Turned(Whole(best)).detect(picture)
+        assert found.score == 0.9
+        assert found.box.tolist() == [0, 0, shape[1], shape[0]]
+
+
+def test_a_detector_that_fails_refuses_the_picture() -> None:
+    class Fails:
+        def detect(self, picture: np.ndarray) -> list[Detection]:
+            raise cv2.error("made for this test")
+
+    with pytest.raises(ValueError, match=r"the detector failed \(made for this test\)"):
+        landmarks.faces_in(np.zeros((9, 9, 3), np.uint8), Fails())

@@ -85,3 +85,22 @@ def test_near_infrared_faces_are_found(yunet: YuNet, real_data: Path) -> None:
         found = landmarks.detect_largest(yunet, images.read(real_data / "data" / "nir_faces" / name))
         assert found is not None
         assert np.linalg.norm(found.points - known[name], axis=-1).mean() < 15
+
+
+@pytest.mark.real
+def test_strips_of_a_pixel_take_no_more_memory_than_others(yunet: YuNet) -> None:
+    for shape in ((1, 5_000_000), (5_000_000, 1)):  # a frame about them would take 56 terabytes
+        assert yunet.detect(np.zeros((*shape, 3), np.uint8)) == []
+
+
+@pytest.mark.real
+def test_another_network_is_refused_when_it_is_loaded(real_data: Path) -> None:
+    with pytest.raises(ValueError, match=r"pfld_68\.onnx: OpenCV cannot load this as YuNet"):
+        YuNet(real_data / "weights" / "pfld_68.onnx")
+
+
+@pytest.mark.parametrize(("name", "value"), [("largest_side_px", 0), ("min_score", 1.5), ("min_score", -0.1)])
+def test_impossible_settings_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
+        landmarks.load("yunet", tmp_path / "text.onnx", **{name: value})
