@@ -239,6 +239,7 @@ def test_check_says_what_differs_from_the_published_counts(facebridge: Facebridg
         (("data", "landmarks", ".", "-o", "x.csv"), "--weights"),
         (("data", "align", ".", "--crop", "square", "-o", "out"), "sphereface"),
         (("data", "align", ".", "--crop", "ffe", "-o", "out", "--format", "gif"), "png, jpg"),
+        (("data", "align", ".", "--crop", "ffe", "-o", "out", "--format", "tar-png"), "shards-png"),
         (("data", "align", ".", "--crop", "ffe", "-o", "out", "--engine", "spark"), "local, ray"),
         (("data", "align", ".", "--crop", "ffe", "-o", "out", "--face", "best"), "largest, central, all"),
         (("evaluate", "--recogniser", "embedded_judge", "--protocol", "no_*.csv"), "no_*.csv"),

@@ -191,7 +191,8 @@ def data_align(
     from facebridge.data.opening import open_source
     from facebridge.landmarks import Choose
 
-    shape, _, ending = form.rpartition("-")
+    if form not in ("png", "jpg", "shards-png", "shards-jpg"):
+        raise ValueError(f"--format is {form!r}; expected one of png, jpg, shards-png, shards-jpg")
     done = aligning.align(
         open_source(faces, root, landmarks, aligned),
         crop,
@@ -201,8 +202,8 @@ def data_align(
         min_face_px=min_face_px,
         convention=crops.as_convention(convention),
         outside=one_of("--outside", outside, crops.Outside),
-        ending=one_of("--format", ending, aligning.Ending),
-        layout="shards" if shape == "shards" else "files",
+        ending="jpg" if form.endswith("jpg") else "png",
+        layout="shards" if form.startswith("shards") else "files",
         engine=one_of("--engine", engine, blocks.Engine),
         workers=workers,
     )
