@@ -182,27 +182,40 @@ def _in_processes(
 def _shared_out(
     blocks: Sequence[Block], team: list["_Process"], begun: Callable[[], "_Process"], stop: threading.Event
 ) -> Generator[Block, None, None]:
-    """Give each process a block when it has none; begin another process for one that was killed."""
+    """Give each process a block when it has none; begin another process for one that was killed.
+
+    After an error no block is begun; those that the other processes are doing are finished before it is raised.
+    """
     waiting, tries = deque(blocks), Counter[Block]()
+    failed: Exception | None = None
     while True:
         for process in team:
-            if process.block is None and waiting and not stop.is_set():
+            if process.block is None and waiting and not stop.is_set() and failed is None:
                 process.begin(waiting.popleft())
         busy = {process.line: process for process in team if process.block is not None}
         if not busy:
-            return
+            break
         for line in connection.wait(list(busy)):
             process = busy[cast(Connection, line)]
             block = process.block
             assert block is not None
-            if process.ended_well():
-                yield block
+            try:
+                if process.ended_well():
+                    yield block
+                    continue
+            except Exception as error:  # whatever the work raised
+                failed = failed or error
                 continue
             tries[block] += 1
             if tries[block] == MAX_TRIES:
-                raise _killed(block, process.how_it_ended())
-            waiting.appendleft(block)
-            team[team.index(process)] = begun()
+                failed = failed or _killed(block, process.how_it_ended())
+            if failed is None:
+                waiting.appendleft(block)
+                team[team.index(process)] = begun()
+            else:
+                team.remove(process)
+    if failed is not None:
+        raise failed
 
 
 class _Process:
