@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol as Interface
 
 from facebridge.data.face_list import FaceList
-from facebridge.data.list_files import PICTURE_SUFFIXES
+from facebridge.data.list_files import picture_paths
 from facebridge.evaluation.protocol import PairProtocol
 
 Protocol = FaceList | PairProtocol
@@ -88,17 +88,13 @@ def require(root: Path, data_set: str, expected: str, *found: bool) -> None:
 
 
 def pictures(root: Path, under: str = "") -> list[str]:
-    """Paths of the pictures in a folder and below it, relative to root with slashes, sorted.
+    """Paths of the pictures in a folder and below it, relative to root with slashes, sorted; none if it is not there.
 
     ValueError: if a folder is there and cannot be read.
     """
-    paths = []
-    for folder, subfolders, files in os.walk(root / under, onerror=_refuse_unreadable):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
-                paths.append((Path(folder) / name).relative_to(root).as_posix())
-    return sorted(paths)
+    if not (root / under).is_dir():
+        return []
+    return sorted((PurePosixPath(under) / path).as_posix() for path in picture_paths(root / under))
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -163,8 +159,3 @@ def beside(picture: Path, suffix: str) -> Path:
 
 def _stem(path: str) -> str:
     return os.path.splitext(path.replace("\\", "/"))[0]
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise ValueError(f"{error.filename}: folder cannot be read ({error.strerror})") from error

@@ -105,7 +105,7 @@ def read_text(path: Path, allow_outside: bool, domain: str) -> Table:
 
 def read_folder(root: Path, domain: str) -> Table:
     """List the pictures of `root/identity/...`, sorted; the first folder is the identity. Other files are left out."""
-    paths = sorted(_picture_paths(root))
+    paths = sorted(picture_paths(root))
     if not paths:
         raise ValueError(f"{root}: no pictures in it; expected {root}/identity/picture")
     stray = next((path for path in paths if "/" not in path), None)
@@ -116,6 +116,24 @@ def read_folder(root: Path, domain: str) -> Table:
         return collect(REQUIRED, rows, False, REQUIRED)
     except BadRow as error:
         raise ValueError(f"{root}: {error}") from error
+
+
+def picture_paths(root: Path) -> Iterator[str]:
+    """Paths of the pictures in a folder and below it, relative to it; hidden ones are left out.
+
+    Linked folders count, each real folder once, so that a loop ends. ValueError: if a folder cannot be read.
+    """
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_raise):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
+                yield (PurePosixPath(Path(folder).relative_to(root).as_posix()) / name).as_posix()
 
 
 def write_csv(table: Table, path: Path) -> None:
@@ -386,21 +404,6 @@ def _text_domain(word: str) -> str:
     if word.isdigit() and word not in _TEXT_DOMAINS:
         raise BadRow(f"domain {word!r}: of the numbers, 0 means nir and 1 means vis; use words for others")
     return _TEXT_DOMAINS.get(word, word)
-
-
-def _picture_paths(root: Path) -> Iterator[str]:
-    """Paths relative to root. Linked folders count, each real folder once, so that a loop ends."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_raise):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
-                yield (PurePosixPath(Path(folder).relative_to(root).as_posix()) / name).as_posix()
 
 
 def _raise(error: OSError) -> None:

@@ -194,6 +194,18 @@ def test_pictures_below_a_folder_are_sorted_and_hidden_ones_left_out(tmp_path: P
     assert pictures(tmp_path, "b") == ["b/2.PNG"]
 
 
+def test_pictures_in_a_linked_folder_are_found_and_a_loop_ends(tmp_path: Path) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep" / "1.png").write_bytes(b"")
+    root.mkdir()
+    (root / "linked").symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(root)
+    assert pictures(root) == ["linked/deep/1.png"]
+    assert pictures(root, "linked/deep") == ["linked/deep/1.png"]
+    assert pictures(root, "nowhere") == []
+
+
 def test_note_of_absent_pictures_counts_all_and_names_some() -> None:
     assert absent_note("list.txt", []) == []
     (note,) = absent_note("list.txt", [f"{number}.jpg" for number in range(7)])
