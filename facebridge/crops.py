@@ -74,12 +74,26 @@ def align(
     RGB; `outside` says what it shows where it reaches beyond the picture.
     ValueError: if the points cannot be fitted (see `similarity`) or an option is unknown.
     """
-    for name, value, known in (("interpolation", interpolation, _CV2_FLAGS), ("outside", outside, _CV2_BORDERS)):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     matrix = similarity(points, crop.points, convention)
     if matrix.shape != (2, 3):
         raise ValueError(f"align takes the (5, 2) points of one face, got shape {np.shape(points)}")
+    return cut(picture, matrix, crop, interpolation, outside)
+
+
+def cut(
+    picture: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    crop: Crop,
+    interpolation: Interpolation = "cubic",
+    outside: Outside = "black",
+) -> NDArray[np.uint8]:
+    """As `align`, with the similarity (2, 3) from the picture to the crop that `similarity` found.
+
+    ValueError: if an option is unknown.
+    """
+    for name, value, known in (("interpolation", interpolation, _CV2_FLAGS), ("outside", outside, _CV2_BORDERS)):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if outside == "mirror" and min(picture.shape[:2]) < 2:
         outside = "black"  # OpenCV never returns from mirroring a single line of pixels, and there is nothing in it
     size, flags, border = (crop.width, crop.height), _CV2_FLAGS[interpolation], _CV2_BORDERS[outside]

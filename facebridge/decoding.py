@@ -52,7 +52,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
         elif image.mode in _ALPHA_MODES or "transparency" in image.info:
             pixels = _over_black(image)
         else:
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     upright = _UPRIGHT.get(orientation, lambda upright: upright)(pixels)
     return np.ascontiguousarray(upright)
 

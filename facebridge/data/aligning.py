@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge import blocks, crops, landmarks, runs
+from facebridge import blocks, crops, images, landmarks, runs
 from facebridge.blocks import Engine
 from facebridge.crops import Convention, Outside
 from facebridge.data import finding, list_files, new_names, reading, shards
@@ -182,10 +182,11 @@ class _Aligner:
     def block(self, start: int, stop: int) -> blocks.Record:
         """Align rows; the record names those that did not give one face: offset from start, and faces or cause."""
         rows = self.work.rows(start, stop)
+        similarities = self._similarities(rows)
         several, refused = [], []
         for offset, row in enumerate(rows):
             try:
-                found = self._faces(rows, offset, row)
+                found = self._faces(rows, offset, row, similarities[offset])
             except BadPicture as bad:
                 refused.append([offset, bad.cause])
                 continue
@@ -197,9 +198,29 @@ class _Aligner:
         self.sink.end_block(start, rows, record)
         return record
 
-    def _faces(self, rows: FaceList, place: int, row: FaceRow) -> list[NDArray[np.uint8]]:
+    def _similarities(self, rows: FaceList) -> NDArray[np.float64]:
+        """Those that known landmarks give, (N, 2, 3), all at once: a tenth of the time of one after the other.
+
+        NaN in rows that are fitted, or refused, for themselves.
+        """
+        matrices = np.full((len(rows), 2, 3), np.nan)
+        points = rows.landmarks
+        if points is not None and not {"crop", "region"} & set(rows.column_names):
+            there = np.isfinite(points).all((1, 2))
+            five = points[there] if points.shape[1] == 5 else crops.five_points(points[there])
+            try:
+                matrices[there] = crops.similarity(five, self.crop.points, self.settings.convention)
+            except ValueError:  # of one of them; it will be named
+                matrices[:] = np.nan
+        return matrices
+
+    def _faces(
+        self, rows: FaceList, place: int, row: FaceRow, similarity: NDArray[np.float64]
+    ) -> list[NDArray[np.uint8]]:
         """The aligned faces of a row, at least one."""
         settings = self.settings
+        if not np.isnan(similarity[0, 0]):
+            return [crops.cut(images.read(rows.picture_path(place)), similarity, self.crop, outside=settings.outside)]
         if self.detector is None or row.landmarks is not None or row.crop is not None:
             return [reading.aligned(rows, place, self.crop, settings.convention, settings.outside)]
         picture = reading.picture(rows, place)

@@ -35,14 +35,7 @@ def located(faces: FaceList, row: int) -> tuple[NDArray[np.uint8], NDArray[np.fl
     Raises:
         BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
     """
-    found, path = faces[row], faces.picture_path(row)
-    cut, left, top = _cut(images.read(path), found, path)
-    if found.crop is not None:
-        return cut, np.array(_own_crop(cut, found.crop, path).points, np.float32)
-    if found.landmarks is None:
-        raise BadPicture(path, f"no landmarks, and nothing says how it was aligned: {_ADVICE}")
-    points = crops.five_points(found.landmarks) if len(found.landmarks) == 68 else found.landmarks
-    return cut, np.asarray(points - np.array([left, top], np.float32), np.float32)
+    return _located(faces[row], faces.picture_path(row))
 
 
 def aligned(
@@ -56,13 +49,14 @@ def aligned(
     Raises:
         BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
     """
-    face, points = located(faces, row)
-    if faces[row].crop == crop.name and face.shape[:2] == (crop.height, crop.width):
+    found, path = faces[row], faces.picture_path(row)
+    face, points = _located(found, path)
+    if found.crop == crop.name and face.shape[:2] == (crop.height, crop.width):
         return face
     try:
         return crops.align(face, points, crop, convention, outside=outside)
     except ValueError as error:
-        raise BadPicture(faces.picture_path(row), f"its landmarks cannot be aligned: {error}") from error
+        raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
@@ -85,6 +79,16 @@ def scaled(crop: Crop, height: int, width: int) -> Crop:
     per_axis = np.array([width / crop.width, height / crop.height])
     points = (np.asarray(crop.points) + 0.5) * per_axis - 0.5
     return Crop(crop.name, height, width, tuple((float(x), float(y)) for x, y in points))
+
+
+def _located(found: FaceRow, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    cut, left, top = _cut(images.read(path), found, path)
+    if found.crop is not None:
+        return cut, np.array(_own_crop(cut, found.crop, path).points, np.float32)
+    if found.landmarks is None:
+        raise BadPicture(path, f"no landmarks, and nothing says how it was aligned: {_ADVICE}")
+    points = crops.five_points(found.landmarks) if len(found.landmarks) == 68 else found.landmarks
+    return cut, np.asarray(points - np.array([left, top], np.float32), np.float32)
 
 
 def _cut(whole: NDArray[np.uint8], row: FaceRow, path: Path) -> tuple[NDArray[np.uint8], int, int]:
