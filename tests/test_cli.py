@@ -206,7 +206,7 @@ def test_data_set_goes_from_its_folder_to_a_figure_in_three_commands(
     )
     assert is_a_users_error(answer), answer
     assert "two protocols are called casia_view2_01" in answer.err
-    answer = facebridge("evaluate", "--protocol", lists / "casia_view2_*.csv", *words, tmp_path / "folds")
+    answer = facebridge("evaluate", "--protocol", lists / "casia_view2_[01]?.csv", *words, tmp_path / "folds")
     assert answer.status == 0, answer.err
     assert "over 2 folds" in answer.out
     assert (tmp_path / "folds" / "folds.csv").is_file()

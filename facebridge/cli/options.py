@@ -67,7 +67,7 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        meant = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+        meant = sorted(path.parent.glob(path.name)) if set("*?[") & set(path.name) and not path.exists() else [path]
         if not meant:
             raise ValueError(f"{path}: no file has such a name")
         found += meant
