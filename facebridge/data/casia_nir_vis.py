@@ -22,7 +22,6 @@ from pathlib import Path
 from facebridge.data.data_set import Count, Imported, Protocol, beside, counted, lines, pictures, require
 from facebridge.data.face_list import FaceList
 from facebridge.data.splits import (
-    PictureList,
     Protocols,
     as_face_list,
     home,
@@ -107,17 +106,8 @@ def _rows(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 def _add_view(protocols: Protocols, name: str, lists: Path, suffix: str) -> bool:
     """Add a protocol from its lists; whether any of them is there."""
-    files = {kind: lists / f"{kind}_{suffix}.txt" for kind in _LISTS}
-    missing = [file.name for file in files.values() if not file.is_file()]
-    if len(missing) == len(files):
-        return False
-    if missing:
-        protocols.notes.append(f"protocol {name}: there is no {', '.join(missing)}")
-    there = {kind: file for kind, file in files.items() if file.is_file()}
-    named = [PictureList(_LISTS[kind], file.name, _listed(file)) for kind, file in there.items()]
-    protocols.notes += [f"{listed.source} names no picture" for listed in named if not listed.paths]
-    protocols.add_lists(name, named)
-    return True
+    files = {lists / f"{kind}_{suffix}.txt": split for kind, split in _LISTS.items()}
+    return protocols.add_files(name, files, _listed)
 
 
 def _listed(file: Path) -> list[str]:

@@ -45,6 +45,22 @@ class Protocols:
             rows[listed.split] |= self._rows(listed)
         self._add(name, {split: sorted(chosen) for split, chosen in rows.items()})
 
+    def add_files(self, name: str, files: Mapping[Path, str], listed: Callable[[Path], Sequence[str]]) -> bool:
+        """Add a protocol from published files; whether any of them is there. Missing and empty ones become notes.
+
+        files: file -> the split of the pictures that it names. listed: reads their paths.
+        """
+        there = [file for file in files if file.is_file()]
+        if not there:
+            return False
+        if len(there) < len(files):
+            missing = ", ".join(file.name for file in files if file not in there)
+            self.notes.append(f"protocol {name}: there is no {missing}")
+        named = [PictureList(files[file], file.name, listed(file)) for file in there]
+        self.notes += [f"{each.source} names no picture" for each in named if not each.paths]
+        self.add_lists(name, named)
+        return True
+
     def add_rule(self, name: str, splits: Sequence[str]) -> None:
         """Add a protocol from the split of every picture; empty: the picture is no part of it."""
         self._add(name, {split: [row for row, own in enumerate(splits) if own == split] for split in SPLITS})
