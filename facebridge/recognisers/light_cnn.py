@@ -116,7 +116,7 @@ class MaxFeatureMap(nn.Module):
         self.conv = nn.Conv2d(in_channels, 2 * out_channels, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(*self.conv(x).chunk(2, dim=1))
+        return _larger_half(self.conv(x))
 
 
 class MaximumLinear(nn.Module):
@@ -127,7 +127,35 @@ class MaximumLinear(nn.Module):
         self.linear = nn.Linear(in_features, 2 * out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(*self.linear(x).chunk(2, dim=1))
+        return _larger_half(self.linear(x))
+
+
+def _larger_half(x: Tensor) -> Tensor:
+    """The maximum of the two halves of the channels: (B, 2 C, ...) -> (B, C, ...)."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        larger: Tensor = _LargerHalf.apply(x)  # type: ignore[no-untyped-call]
+        return larger
+    return torch.maximum(*x.chunk(2, dim=1))
+
+
+class _LargerHalf(torch.autograd.Function):
+    """torch.maximum of the halves, with a gradient in two operations instead of six; of equal ones the second gets it.
+
+    torch's own spends half of a thin Light CNN's training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=1)
+        is_first = first > second
+        ctx.save_for_backward(is_first)
+        return torch.where(is_first, first, second)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (is_first,) = ctx.saved_tensors
+        of_first = gradient * is_first
+        return torch.cat([of_first, gradient - of_first], dim=1)
 
 
 class Residual(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facebridge import recognisers, weights
-from facebridge.recognisers.light_cnn import MaxFeatureMap
+from facebridge.recognisers.light_cnn import MaxFeatureMap, _larger_half
 
 THIN_LIGHT_CNN = {"height": 32, "width": 32, "width_multiplier": 0.125}
 
@@ -50,3 +50,17 @@ def test_published_names_of_light_cnn_29_are_those_of_29v2_but_for_the_embedding
         names[layout] = {weights.find(layout).published(name) for name in state}
     differing = names["light_cnn_29"] ^ names["light_cnn_29v2"]
     assert differing == {"fc.weight", "fc.bias", "fc.filter.weight", "fc.filter.bias", "fc2.bias"}
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 6, 4, 5)])
+def test_larger_half_and_its_gradient_are_those_of_the_maximum(shape: tuple[int, ...]) -> None:
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(shape, generator=draw, dtype=torch.float64)
+    weights = torch.randn((shape[0], shape[1] // 2, *shape[2:]), generator=draw, dtype=torch.float64)
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, wanted = _larger_half(one), torch.maximum(*other.chunk(2, dim=1))
+    assert torch.equal(ours, wanted)
+    (ours * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    assert torch.equal(one.grad, other.grad)
+    assert torch.autograd.gradgradcheck(_larger_half, (x[:1, :4].clone().requires_grad_(),))
