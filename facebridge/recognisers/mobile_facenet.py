@@ -1,4 +1,4 @@
-"""MobileFaceNet (Chen et al. 2018) for 112x112 and 112x96 faces, and the ArcFace head (Deng et al. 2019) for it.
+"""MobileFaceNet (Chen et al. 2018) for 112x112 and 112x96 faces.
 
 Names and sizes of the published network: Xiaoccer/MobileFaceNet_Pytorch.
 """
@@ -7,9 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from facebridge import crops
 from facebridge.crops import Crop
@@ -98,35 +96,6 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.has_skip else y
-
-
-class ArcFaceHead(nn.Module):
-    """Logits with an additive angular margin for the true identity (Deng et al. 2019, Eq. 3).
-
-    Scale 32 is the published port's, 64 the paper's; the margin is in radians. Where angle + margin passes pi, the
-    logit goes on as cos - margin * sin(pi - margin), so that it keeps falling (the authors' code).
-
-    ValueError: if the margin is not in [0, pi).
-    """
-
-    def __init__(self, embedding_size: int, num_classes: int, scale: float = 32.0, margin: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= margin < math.pi:
-            raise ValueError(f"the margin is an angle from 0 to under pi radians, not {margin}")
-        self.scale, self.margin = scale, margin
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_uniform_(self.weight)
-
-    def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
-        """Logits (B, num_classes) for cross entropy, of embeddings (B, D) of any length and identities (B,) int64."""
-        cosine = functional.linear(functional.normalize(embeddings), functional.normalize(self.weight))
-        # The slope of the sine is endless at 0: keep clear of it by the resolution of float32.
-        sine = (1 - cosine.square()).clamp(min=torch.finfo(torch.float32).eps).sqrt()
-        shifted = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
-        beyond = cosine - self.margin * math.sin(math.pi - self.margin)
-        true_logit = torch.where(cosine > math.cos(math.pi - self.margin), shifted, beyond)
-        is_true = functional.one_hot(identities, cosine.shape[1]).bool()
-        return self.scale * torch.where(is_true, true_logit, cosine)
 
 
 def _initialise(network: nn.Module) -> None:
