@@ -5,6 +5,7 @@ Five points come in the order: person's right eye (left in the picture), left ey
 left mouth corner.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Literal, cast, get_args
 
@@ -37,8 +38,12 @@ class Crop:
 def crop(name: str) -> Crop:
     """Return the crop of this name; `names()` lists them. The height may follow: arcface_112 is arcface.
 
+    A plus adds pixels on every side: sphereface+2 is sphereface on 116x100.
+
     ValueError: if the name is unknown.
     """
+    if found := re.fullmatch(r"(.+)\+(\d{1,3})", name):
+        return widened(crop(found[1]), int(found[2]))
     for known in _CROPS.values():
         if name in (known.name, f"{known.name}_{known.height}"):
             return known
@@ -48,6 +53,14 @@ def crop(name: str) -> Crop:
 def names() -> list[str]:
     """Names of all crops, sorted."""
     return sorted(_CROPS)
+
+
+def widened(crop: Crop, by_px: int) -> Crop:
+    """The crop with so many pixels more on every side."""
+    if by_px == 0:
+        return crop
+    points = tuple((x + by_px, y + by_px) for x, y in crop.points)
+    return Crop(f"{crop.name}+{by_px}", crop.height + 2 * by_px, crop.width + 2 * by_px, points)
 
 
 def as_convention(name: str) -> Convention:

@@ -18,7 +18,7 @@ from facebridge.data.reading import aligned, located
 from facebridge.data.shards import ShardedFaces
 from facebridge.hallucination import hallucinate, reduce
 from facebridge.images import BadPicture
-from facebridge.method import Method
+from facebridge.method import HallucinationMethod
 from facebridge.progress import Progress
 from facebridge.recipe import FaceListData
 
@@ -49,7 +49,7 @@ def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None
     """
     if out.resolve() == faces.root.resolve():
         raise ValueError(f"{out} holds the sources, which would be overwritten: choose another folder")
-    method = runs.load(run)
+    method = runs.load_hallucination(run)
     label = f"FaceBridge {runs.Run(run).recipe.method}"
     data = runs.Run(run).recipe.data
     convention: Convention = data.convention if isinstance(data, FaceListData) else "umeyama"
@@ -85,7 +85,7 @@ def generate_from_shards(run: Path, folder: str, out: Path, size: tuple[int, int
     Raises:
         ValueError: if the run has no weights, or the folder no index.
     """
-    method = runs.load(run)
+    method = runs.load_hallucination(run)
     label = f"FaceBridge {runs.Run(run).recipe.method}"
     faces = ShardedFaces(folder, method.crop, mix=1)
     columns = list(dict.fromkeys([*faces.index.columns, "crop", "original"]))
@@ -111,7 +111,7 @@ def generate_from_shards(run: Path, folder: str, out: Path, size: tuple[int, int
 
 
 def _source(
-    faces: FaceList, row: int, method: Method[Any], size: tuple[int, int] | None, convention: Convention
+    faces: FaceList, row: int, method: HallucinationMethod[Any], size: tuple[int, int] | None, convention: Convention
 ) -> torch.Tensor:
     """The face that goes into the method: (1, 3, h, w)."""
     crop = method.crop
@@ -124,7 +124,7 @@ def _source(
     return reduce(face, *_natural_size(points, method))
 
 
-def _natural_size(points: NDArray[np.float32], method: Method[Any]) -> tuple[int, int]:
+def _natural_size(points: NDArray[np.float32], method: HallucinationMethod[Any]) -> tuple[int, int]:
     """The largest size that the method takes which is not more than the face has in its picture."""
     matrix = crops.similarity(points, method.crop.points)
     height_px = method.crop.height / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))

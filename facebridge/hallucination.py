@@ -7,7 +7,7 @@ from torch import Tensor
 
 from facebridge.crops import Crop
 from facebridge.images import Kernel, resize
-from facebridge.method import Method
+from facebridge.method import HallucinationMethod
 
 LEVELS = 255
 
@@ -30,7 +30,7 @@ def enlarge(faces: Tensor, crop: Crop, kernel: Kernel = "bicubic") -> Tensor:
 
 
 @torch.no_grad()
-def hallucinate(method: Method[Any], faces: Tensor) -> Tensor:
+def hallucinate(method: HallucinationMethod[Any], faces: Tensor) -> Tensor:
     """Faces of the method, at its crop's size: (B, 3, h, w) -> (B, 3, crop.height, crop.width), both in [0, 1].
 
     A method that stops short of the crop's size (edsr_identity enlarges four times) is taken on by bicubic

@@ -1,10 +1,12 @@
 """The contract of a method: one published system, its networks, its losses, its training step.
 
 A method is plain PyTorch. It knows no file, no device flag, no logger and no command line; the loop
-(`facebridge.training`) knows no method. What the two share is this class.
+(`facebridge.training`) knows no method. What the two share is the class `Method`. There are two kinds: a
+`HallucinationMethod` makes faces from faces, a `RecognitionMethod` makes embeddings of them.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from facebridge.crops import Crop
-from facebridge.recogniser import Recogniser
+from facebridge.recogniser import Mirror, Recogniser
 
 Batch = dict[str, Tensor]
 """`target`: faces (B, 3, H, W); where identities are known also `target_identity` (and `source_identity`): int64 (B,).
@@ -41,14 +43,15 @@ class Method(nn.Module, ABC, Generic[Settings]):
     Args:
         config: the method's settings; the defaults are the paper's.
         crop: how the faces are aligned, in both directions.
-        recogniser: the frozen recogniser of the identity losses; not needed to `generate`.
+        recogniser: the frozen recogniser of the identity losses, or the one that training starts from; not needed
+            where a trained method is used.
     """
 
     Config: type[Settings]
     """A nested frozen model: the settings, each with its meaning, unit and source."""
 
     needs_recogniser: ClassVar[bool] = False
-    """Whether training needs a frozen recogniser."""
+    """Whether training needs a recogniser."""
 
     def __init__(self, config: Settings, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__()
@@ -59,6 +62,13 @@ class Method(nn.Module, ABC, Generic[Settings]):
         object.__setattr__(self, "recogniser", recogniser)
 
     recogniser: Recogniser | None
+
+    def begin(self, batch: Batch) -> None:
+        """Called once before the first step of a training, but not where it goes on from a checkpoint.
+
+        Args:
+            batch: see `Batch`; what it changes in the networks, every process gets.
+        """
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -71,17 +81,20 @@ class Method(nn.Module, ABC, Generic[Settings]):
             The losses by their names in the paper: detached scalars, kept on the device.
         """
 
-    @abstractmethod
-    def generate(self, faces: Tensor) -> Tensor:
-        """Hallucinate target faces from source faces; both (B, 3, H, W) float32 RGB in [0, 1]."""
+    @classmethod
+    def settled(cls, config: Settings, *, steps: int, num_identities: Callable[[], int]) -> Settings:
+        """The settings with what the training at hand decides filled in, before the method is built.
 
-    @abstractmethod
+        Args:
+            config: the settings of the recipe.
+            steps: training steps in all.
+            num_identities: how many people the training faces show; counted when asked.
+        """
+        return config
+
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]."""
-
-    def source_sizes(self) -> list[tuple[int, int]]:
-        """The sizes (height, width) in px of the aligned faces that the method was trained to take."""
-        return [(self.crop.height, self.crop.width)]
+        """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]; none: no sheet is written."""
+        return {}
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients. The loop replaces this where precision or several processes ask for it."""
@@ -92,3 +105,31 @@ class Method(nn.Module, ABC, Generic[Settings]):
         if self.recogniser is not None:
             self.recogniser._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+
+class HallucinationMethod(Method[Settings]):
+    """A method that makes target faces from source faces."""
+
+    @abstractmethod
+    def generate(self, faces: Tensor) -> Tensor:
+        """Hallucinate target faces from source faces; both (B, 3, H, W) float32 RGB in [0, 1]."""
+
+    @abstractmethod
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """As `Method.preview`: source, generated and target faces."""
+
+    def source_sizes(self) -> list[tuple[int, int]]:
+        """The sizes (height, width) in px of the aligned faces that the method was trained to take."""
+        return [(self.crop.height, self.crop.width)]
+
+
+class RecognitionMethod(Method[Settings]):
+    """A method that trains a recogniser."""
+
+    @abstractmethod
+    def as_recogniser(self) -> Recogniser:
+        """The recogniser as it is now: a frozen copy, in evaluation mode."""
+
+    def embed(self, faces: Tensor, mirror: Mirror = "none") -> Tensor:
+        """Embeddings (B, D) of unit length of faces (B, 3, H, W) in [0, 1], aligned to `crop`."""
+        return self.as_recogniser().embed(faces, self.crop, mirror)

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -135,10 +135,10 @@ def sides(data: SyntheticData | ListedRows | ShardData, pairing: Pairing) -> tup
 
 
 class RecogniserSettings(Frozen):
-    """The frozen recogniser of the identity losses."""
+    """The frozen recogniser of the identity losses; for a method that trains one, what training starts from."""
 
     name: str
-    """One of `facebridge.recognisers.names()`."""
+    """One of `facebridge.recognisers.names()`, or the folder of a run that trained one."""
     weights: Path | None = None
     """Its weights; absent: random for a bare network, the shipped ones for a shipped one."""
     sizes: dict[str, Any] = {}
@@ -294,33 +294,38 @@ def _checked(model: type[Frozen], table: Mapping[str, Any], origin: str, section
 
 def _explain(model: type[Frozen], found: Any, section: str) -> str:
     """One error of pydantic in a sentence; an unknown key names the known ones."""
-    where = found["loc"]
-    place = [str(part) for before, part in zip(("", *where), where, strict=False) if before not in ("data", "pairing")]
+    place, owner = _place(model, found["loc"])
     key = section + ".".join(place)
     if found["type"] == "value_error":
         return f"{key}: {found['ctx']['error']}"
     if found["type"] != "extra_forbidden":
         return f"{key}: {found['msg'].lower()}" + (f" (found {found['input']!r})" if found["type"] != "missing" else "")
-    owner: type[Frozen] = model
-    for part in where[:-1]:
-        owner = _SECTIONS.get(str(part), owner)
     return f"unknown key {key!r}; known here: {', '.join(owner.model_fields)}"
 
 
-_SECTIONS: dict[str, type[Frozen]] = {
-    "synthetic": SyntheticData,
-    "face_list": FaceListData,
-    "shards": ShardData,
-    "generated": GeneratedData,
-    "none": NoPairs,
-    "unpaired": pairings.UnpairedSettings,
-    "same_person": pairings.SamePersonSettings,
-    "same_shot": pairings.SameShotSettings,
-    "profile_to_frontal": pairings.ProfileToFrontalSettings,
-    "several": pairings.SeveralSettings,
-    "source": Side,
-    "target": Side,
-    "recogniser": RecogniserSettings,
-    "training": TrainingSettings,
-}
-"""Parts of where an error is -> the model they stand for."""
+def _place(model: type[Frozen], where: Sequence[int | str]) -> tuple[list[str], type[Frozen]]:
+    """Where an error is: the keys, without the kinds of sections that pydantic puts between them, and the section."""
+    place: list[str] = []
+    sections, owner = [model], model
+    for part in where:
+        owner = sections[0]
+        of_kind = [section for section in sections if part in _kinds(section)]
+        if len(sections) > 1 and of_kind:
+            sections = of_kind
+            continue
+        place.append(str(part))
+        fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+        sections = [inner for field in fields for inner in _sections(field.annotation)] or sections
+    return place, owner
+
+
+def _kinds(section: type[Frozen]) -> tuple[Any, ...]:
+    kind = section.model_fields.get("kind")
+    return get_args(kind.annotation) if kind else ()
+
+
+def _sections(annotation: Any) -> list[type[Frozen]]:
+    """The models in an annotation, however deep."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]

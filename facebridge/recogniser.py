@@ -46,6 +46,14 @@ class Normalisation:
         if 0 in self.scale:
             raise ValueError(f"scale must not be 0: {self.scale}")
 
+    def apply(self, faces: Tensor) -> Tensor:
+        """Faces (B, 3, H, W) RGB in [0, 1] -> the network's input (B, 1 or 3, H, W)."""
+        if self.colours == "bgr":
+            faces = faces.flip(1)
+        if self.colours == "gray":
+            faces = (faces * _per_channel(LUMA, faces)).sum(1, keepdim=True)
+        return (faces * 255 - _per_channel(self.mean, faces)) / _per_channel(self.scale, faces)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserLayout(Layout):
@@ -63,10 +71,6 @@ class Recogniser(nn.Module):
     (`facebridge.weights.network`).
     """
 
-    mean: Tensor
-    scale: Tensor
-    luma: Tensor
-
     def __init__(
         self, name: str, network: nn.Module, crop: Crop, normalisation: Normalisation, embedding_size: int
     ) -> None:
@@ -76,9 +80,6 @@ class Recogniser(nn.Module):
         self.crop = crop
         self.normalisation = normalisation
         self.embedding_size = embedding_size
-        self.register_buffer("mean", torch.tensor(normalisation.mean)[:, None, None], persistent=False)
-        self.register_buffer("scale", torch.tensor(normalisation.scale)[:, None, None], persistent=False)
-        self.register_buffer("luma", torch.tensor(LUMA)[:, None, None], persistent=False)
         self.eval()
 
     def embed(self, faces: Tensor, crop: Crop | None = None, mirror: Mirror = "none") -> Tensor:
@@ -112,11 +113,7 @@ class Recogniser(nn.Module):
 
     def normalise(self, faces: Tensor) -> Tensor:
         """Faces (B, 3, H, W) RGB in [0, 1] -> the network's input (B, 1 or 3, H, W)."""
-        if self.normalisation.colours == "bgr":
-            faces = faces.flip(1)
-        if self.normalisation.colours == "gray":
-            faces = (faces * self.luma).sum(1, keepdim=True)
-        return (faces * 255 - self.mean) / self.scale
+        return self.normalisation.apply(faces)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Embeddings of faces in the recogniser's own crop."""
@@ -159,6 +156,10 @@ def _check_faces(faces: Any, crop: Crop) -> None:
             f"faces are {faces.shape[2]}x{faces.shape[3]}, but crop {crop.name} is {crop.height}x{crop.width}: "
             "say which crop they were aligned to"
         )
+
+
+def _per_channel(values: tuple[float, ...], faces: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=faces.device)[:, None, None]
 
 
 def _unit_length(features: Tensor, name: str) -> Tensor:

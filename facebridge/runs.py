@@ -28,7 +28,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facebridge import crops, methods, recipe, weights
-from facebridge.method import Method
+from facebridge.method import HallucinationMethod, Method
 from facebridge.recipe import Recipe
 
 CHECKPOINTS_KEPT = 2
@@ -167,7 +167,7 @@ def _digest(data: bytes, state: dict[str, Any]) -> str:
 
 
 def load(run: str | Path) -> Method[Any]:
-    """The trained method of a run, ready to `generate`.
+    """The trained method of a run, ready to `generate` or to `embed`.
 
     Args:
         run: a run folder, or any folder with its recipe.toml and weights.safetensors.
@@ -196,6 +196,19 @@ def load(run: str | Path) -> Method[Any]:
     except RuntimeError as error:
         raise ValueError(f"{run}: the weights do not fit the recipe beside them ({error})") from error
     return method.eval().requires_grad_(False)
+
+
+def load_hallucination(run: str | Path) -> HallucinationMethod[Any]:
+    """As `load`, for a run that generates faces.
+
+    Raises:
+        ValueError: as `load`, and if the run trained a recogniser.
+    """
+    method = load(run)
+    if not isinstance(method, HallucinationMethod):
+        name = Run(Path(run)).recipe.method
+        raise ValueError(f"{run} is a run of {name}, which embeds faces and generates none: give it as --recogniser")
+    return method
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from facebridge import allocator, crops, images, methods, recognisers, runs, weights
 from facebridge.data.batches import Ahead, Batches
-from facebridge.data.faces import Faces, faces_of
+from facebridge.data.faces import Faces, faces_of, num_identities
 from facebridge.data.samplers.choosing import sampler_of
 from facebridge.images import BadPicture
-from facebridge.method import Batch, Method
+from facebridge.method import Batch, HallucinationMethod, Method, RecognitionMethod
 from facebridge.progress import Progress
 from facebridge.recipe import Recipe
 from facebridge.runs import Checkpoint, Run
@@ -67,6 +67,7 @@ def train(
     fabric = Fabric(
         accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=recipe.training.precision
     )
+    recipe = settled(recipe, faces)
     owner = not launched or os.environ["RANK"] == "0"
     with _threads_given_back(), runs.locked(folder) if owner else nullcontext():
         run = _opened(folder, recipe, resume) if owner else Run(folder)
@@ -130,6 +131,8 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
         )
         method.to(fabric.device)
         step = _restore(method, run, journal)
+        if step == 0:
+            method.begin(_on_device(batches(0), fabric))
         raw = dict(method.named_children())
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))
@@ -178,17 +181,37 @@ def _loop(
                 raise Stopped(f"stopped after step {done} with a checkpoint: go on with --resume")
 
 
+def settled(recipe: Recipe, faces: Faces | None = None) -> Recipe:
+    """The recipe with what its steps and its faces decide written into the settings.
+
+    Raises:
+        ValueError: if the faces are needed and cannot be found.
+    """
+    config = methods.load(recipe.method).settled(
+        recipe.config(),
+        steps=recipe.training.steps,
+        num_identities=lambda: num_identities(faces_of(recipe) if faces is None else faces),
+    )
+    return recipe.model_copy(update={"settings": config.model_dump(mode="json")})
+
+
 def build(recipe: Recipe) -> Method[Any]:
     """The method of a recipe with its first weights, decided by the recipe's seed, and its recogniser."""
-    crop = crops.crop(recipe.crop)
+    crop, method = crops.crop(recipe.crop), methods.load(recipe.method)
     wanted = recipe.recogniser
     recogniser = None
     torch.manual_seed(recipe.seed)
     if wanted is not None:
+        if issubclass(method, RecognitionMethod) and wanted.weights is None and weights.is_layout(wanted.name):
+            raise ValueError(
+                f"training would start from an untrained {wanted.name}: add recogniser.weights, give a run as "
+                "recogniser.name, or leave [recogniser] out"
+            )
         recogniser = recognisers.load(wanted.name, weights=wanted.weights, **wanted.sizes)
-        streamline(recogniser)
+        if issubclass(method, HallucinationMethod):
+            streamline(recogniser)
     torch.manual_seed(recipe.seed)
-    return methods.load(recipe.method)(recipe.config(), crop, recogniser)
+    return method(recipe.config(), crop, recogniser)
 
 
 class Journal:
@@ -323,7 +346,7 @@ def _preview(fabric: Fabric, method: Method[Any], batch: Batch, path: Path) -> N
     with torch.no_grad(), fabric.autocast():
         columns = method.preview(batch)
     method.train()
-    if not fabric.is_global_zero:
+    if not fabric.is_global_zero or not columns:
         return
     rows = [[faces[row].float().cpu() for faces in columns.values()] for row in range(len(batch["target"]))]
     images.write(path, images.grid(rows), generated_by=f"preview of {type(method).__name__}: {', '.join(columns)}")

@@ -140,6 +140,11 @@ def find(name: str) -> Layout:
     raise ValueError(f"no published layout is called {name!r}; known: {known}")
 
 
+def is_layout(name: str) -> bool:
+    """Whether a published layout is called so."""
+    return any(layout.name == name for layout in _scan())
+
+
 def build(layout: Layout, **sizes: Any) -> nn.Module:
     """The bare network of a layout. ValueError: if a size is unknown (the known ones are named) or impossible."""
     known = list(inspect.signature(layout.build).parameters)

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ import torch
 import typer
 
 from facebridge import cli, crops, methods, recipe, recognisers
-from facebridge.method import Frozen, Method
+from facebridge.method import Frozen, HallucinationMethod, Method, RecognitionMethod
 from tests import drawn
 
 ROOT = Path(__file__).parents[1]
 NAMES = methods.names()
-SMALL = {**drawn.TINY, "identity_weight": 0}
+SMALL = {
+    **drawn.TINY,
+    "identity_weight": 0,
+    "network": "light_cnn_9",
+    "sizes": {"height": 64, "width": 64, "width_multiplier": 0.125},
+    "num_identities": 3,
+}
 """Settings that make a network small or free of a recogniser; a method takes those that it knows."""
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -55,10 +62,14 @@ def test_name_leads_to_one_method_with_a_frozen_config(name: str) -> None:
 def test_every_setting_of_a_method_has_a_default_and_an_explanation(name: str) -> None:
     config = methods.load(name).Config
     assert config() == config.model_validate(config().model_dump())
-    (body,) = [
-        node.body for node in ast.walk(source_of(name)) if isinstance(node, ast.ClassDef) and node.name == "Config"
-    ]
-    explained = {
+    explained = {name for kind in config.__mro__ if issubclass(kind, Frozen) for name in explained_in(kind)}
+    assert explained == set(config.model_fields)
+
+
+def explained_in(config: type[Frozen]) -> set[str]:
+    """The settings of a class that are followed by a text."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0].body
+    return {
         field.target.id
         for field, text in zip(body, body[1:], strict=False)
         if isinstance(field, ast.AnnAssign)
@@ -67,7 +78,6 @@ def test_every_setting_of_a_method_has_a_default_and_an_explanation(name: str) -
         and isinstance(text.value, ast.Constant)
         and isinstance(text.value.value, str)
     }
-    assert explained == set(config.model_fields)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,12 +111,36 @@ def test_method_takes_a_batch_and_gives_losses_previews_and_faces(name: str) -> 
         assert shown.ndim == 4, title
         assert shown.shape[1] == 3, title
         assert 0 <= float(shown.min()) <= float(shown.max()) <= 1, title
+    if isinstance(method, HallucinationMethod):
+        check_generates(method)
+    else:
+        assert isinstance(method, RecognitionMethod)
+        check_embeds(method, faces)
+
+
+def check_generates(method: HallucinationMethod[Any]) -> None:
     for height, width in method.source_sizes():
-        assert 0 < height <= crop.height
-        assert 0 < width <= crop.width
+        assert 0 < height <= method.crop.height
+        assert 0 < width <= method.crop.width
         generated = method.generate(torch.rand(1, 3, height, width))
         assert generated.shape[:2] == (1, 3)
         assert 0 <= float(generated.min()) <= float(generated.max()) <= 1
+
+
+def check_embeds(method: RecognitionMethod[Any], faces: torch.Tensor) -> None:
+    training = method.training
+    embeddings = method.embed(faces)
+    assert embeddings.shape[0] == len(faces)
+    assert torch.allclose(embeddings.norm(dim=1), torch.ones(len(faces)), atol=1e-5)
+    assert method.training == training
+    recogniser = method.as_recogniser()
+    assert embeddings.shape[1] == recogniser.embedding_size
+    assert not any(tensor.requires_grad for tensor in recogniser.parameters())
+    before = recogniser.embed(faces, method.crop)
+    with torch.no_grad():
+        for tensor in method.parameters():
+            tensor.zero_()
+    assert torch.equal(recogniser.embed(faces, method.crop), before), "the recogniser is a copy"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,8 +175,10 @@ def test_recipe_resolves_and_reads_back_as_it_was(name: str, tmp_path: Path) -> 
 def test_recipe_fits_its_method_and_crop(name: str) -> None:
     resolved = recipe.read(name)
     with torch.device("meta"):
-        method = methods.load(resolved.method)(resolved.config(), crops.crop(resolved.crop))
-    assert method.source_sizes()
+        kind = methods.load(resolved.method)
+        config = kind.settled(resolved.config(), steps=resolved.training.steps, num_identities=lambda: 3)
+        method = kind(config, crops.crop(resolved.crop))
+    assert not isinstance(method, HallucinationMethod) or method.source_sizes()
 
 
 @pytest.mark.parametrize("name", recipe.names())

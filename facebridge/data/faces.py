@@ -235,6 +235,14 @@ def faces_of(recipe: Recipe) -> Faces:
     return JoinedFaces(real, _listed(data.generated, source, target, crop))
 
 
+def num_identities(faces: Faces) -> int:
+    """How many people the faces show: one more than the largest number of an identity."""
+    if isinstance(faces, LabelledFaces):
+        return int(faces.identities().max()) + 1
+    known = getattr(faces, "num_identities", None)  # shards have counted theirs
+    return known if known is not None else 1 + max(faces.identity(index) for index in range(len(faces)))
+
+
 def on_side(faces: LabelledFaces, side: Side) -> NDArray[np.bool_]:
     """(N,): whether a row is of the side's domain and split."""
     chosen = np.ones(len(faces), bool)

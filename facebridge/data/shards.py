@@ -182,6 +182,11 @@ class ShardedFaces:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    @property
+    def num_identities(self) -> int:
+        """How many people the faces show."""
+        return self.index.identities
+
     def identity(self, index: int) -> int:
         """The number of the person, by the order of the names."""
         shard, offset = self._where(index)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from facebridge.crops import Crop
 from facebridge.images import resize
-from facebridge.method import Batch, Frozen, Method
+from facebridge.method import Batch, Frozen, HallucinationMethod
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import channels_last
 from facebridge.weights import Layout, dimension
@@ -28,7 +28,7 @@ ENLARGEMENT = 4
 """How many times the generator enlarges."""
 
 
-class EdsrIdentity(Method["EdsrIdentity.Config"]):
+class EdsrIdentity(HallucinationMethod["EdsrIdentity.Config"]):
     """Enlarge low-resolution faces four times and keep who they are."""
 
     class Config(Frozen):
