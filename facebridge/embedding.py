@@ -6,7 +6,6 @@ OUT.parquet          columns path, identity, domain, embedding (a list of D floa
 OUT.npz.parts/       the account of an unfinished job, see `facebridge.blocks`, and the embeddings of each block
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facebridge import blocks, crops, images, recognisers, runs, weights
+from facebridge import blocks, crops, images, recognisers, runs, weight_card, weights
 from facebridge.blocks import Engine
 from facebridge.crops import Convention
 from facebridge.data import finding, list_files, reading
@@ -41,8 +40,9 @@ _ROWS_PER_GROUP = 1 << 15
 class JudgeSettings:
     """A recogniser to be built where it is used: in each worker. Can be pickled.
 
-    name: one of `facebridge.recognisers.names()`. weights: its file; None for a shipped one. settings: `key=value`
-    with TOML values, such as `crop=arcface`. mirror: none, sum or concatenate.
+    name: one of `facebridge.recognisers.names()`, or the path of a run folder or of a file that describes itself.
+    weights: its file; None for a shipped one, one of the user's store, or a path. settings: `key=value` with TOML
+    values, such as `crop=arcface`. mirror: none, sum or concatenate.
     """
 
     name: str
@@ -58,12 +58,21 @@ class JudgeSettings:
         """
         if self.mirror not in get_args(Mirror):
             raise ValueError(f"mirror is {self.mirror!r}; expected one of {', '.join(get_args(Mirror))}")
-        if self.weights is None and self.name not in recognisers.shipped():
+        if self.weights is None and self.name in recognisers.builtin() and not recognisers.has_weights(self.name):
             raise ValueError(f"{self.name} needs weights: an untrained recogniser judges nothing; add --weights FILE")
         settings = dict(map(key_and_value, self.settings))
-        if self.name == "onnx":
+        if recognisers.is_onnx(self.name):
             settings.setdefault("threads", 1)  # it has threads of its own, beside torch's
         return Judge(recognisers.load(self.name, self.weights, **settings), cast(Mirror, self.mirror))
+
+    def absolute(self) -> "JudgeSettings":
+        """The same recogniser for a process with another working folder."""
+        name = str(Path(self.name).absolute()) if recognisers.is_path(self.name) else self.name
+        return replace(self, name=name, weights=None if self.weights is None else self.weights.absolute())
+
+    def contents(self) -> list[str]:
+        """SHA-256 of each file that decides the recogniser; the same recogniser has the same, wherever it lies."""
+        return [weight_card.digest(path) for path in recognisers.files(self.name, self.weights)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ def embed(
     if not resume and parts.is_dir():
         with runs.locked(parts):
             shutil.rmtree(parts)
-    work = Embedding(faces, faces.root.absolute(), parts, _absolute(judge), wanted.name, convention)
+    work = Embedding(faces, faces.root.absolute(), parts, judge.absolute(), wanted.name, convention)
     with blocks.full_disk_told(out), runs.locked(parts):
         records = blocks.run(
             work,
@@ -260,19 +269,14 @@ def _joined(pieces: Iterable[Piece]) -> tuple[dict[str, list[str]], NDArray[np.f
     return columns, np.concatenate(embeddings)
 
 
-def _absolute(judge: JudgeSettings) -> JudgeSettings:
-    return judge if judge.weights is None else replace(judge, weights=judge.weights.absolute())
-
-
 def _job(work: Embedding) -> dict[str, Any]:
-    """What identifies the job; weights by what is in them."""
+    """What identifies the job; the recogniser by what is in its files."""
     judge = work.judge
-    content = None if judge.weights is None else hashlib.sha256(judge.weights.read_bytes()).hexdigest()
     return {
         "list": digest(work.source),
         "root": str(work.root),
         "recogniser": judge.name,
-        "weights": content,
+        "weights": " ".join(judge.contents()),
         "settings": list(judge.settings),
         "mirror": judge.mirror,
         "crop": work.crop,

@@ -23,7 +23,12 @@ Landmarks = Annotated[
 Aligned = Annotated[
     str | None, typer.Option(help="Crop that pictures without landmarks were aligned to, such as sphereface.")
 ]
-Named = Annotated[str, typer.Option("--recogniser", help="One of `facebridge methods --recognisers`.")]
+Named = Annotated[
+    str,
+    typer.Option(
+        "--recogniser", help="One of `facebridge methods --recognisers`, or the folder of a run that trained one."
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the recogniser.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, such as crop=arcface for onnx; may be repeated.")
