@@ -5,15 +5,17 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
-from facebridge import crops, recipe, runs
+from facebridge import crops, face_match, recipe, runs
 from facebridge.data import aligning, face_list, finding
 from facebridge.data.face_list import FaceList
 from facebridge.data.opening import open_faces
 from facebridge.embedding import JudgeSettings
-from facebridge.evaluation import comparison, experiment, over_protocols, protocol, ways
-from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation import calibration, comparison, experiment, over_protocols, protocol, ways
+from facebridge.evaluation.comparison import Comparison, Scores
+from facebridge.evaluation.groups import Grouping
+from facebridge.evaluation.normalisation import Kind, ScoreNormalisation
 from facebridge.evaluation.over_protocols import OverProtocols
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
 from facebridge.evaluation.setting import Setting
@@ -22,6 +24,7 @@ from facebridge.progress import Progress
 from facebridge.report import write_report
 
 REPORT = "report.html"
+CARD = calibration.FILE_NAME
 HEADLINES = ("accuracy", "rank1")
 
 
@@ -43,16 +46,27 @@ class Request:
     crop: str = "sphereface"
     convention: str = "umeyama"
     title: str = "Evaluation"
+    by: tuple[str, ...] = ()
+    """COLUMN or COLUMN:EDGES: columns of the face list by whose groups errors are given."""
+    normalise: str | None = None
+    """Score normalisation: z, t or s; None: scores are cosines."""
+    cohort: Path | None = None
+    """Face list of people who are not tested, for the normalisation."""
+    top: int | None = None
+    """The normalisation takes each face's most alike people of the cohort alone, so many; None: all."""
+    calibrate: float | None = None
+    """False accept rate of whose threshold a card is written; None: no card."""
 
 
-def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
+def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evaluation:
     """Evaluate runs and baselines, and write metrics.json, scores.npz, pictures and report.html.
 
     Pictures of the protocol that gave no face when the list was aligned are refused as unreadable ones are: what needs
     them is left out, and the evaluation names them.
 
     Raises:
-        ValueError: if a run, list or protocol cannot be read, or a run was trained for another crop.
+        ValueError: if a run, list or protocol cannot be read, a run was trained for another crop, or the faces cannot
+            be divided as asked.
     """
     crop = crops.crop(request.crop)
     for height, width in request.sizes:
@@ -61,6 +75,9 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
                 f"probes of {height}x{width} are larger than the {crop.name} crop's {crop.height}x{crop.width}"
             )
     convention = crops.as_convention(request.convention)
+    settings, judge = (judge, judge.build()) if isinstance(judge, JudgeSettings) else (None, judge)
+    _check_scores_as_asked(request, settings)
+    groupings = [Grouping.parse(text) for text in request.by]
     methods = [_way(text, crop) for text in request.runs]
     setting = Setting(
         crop=crop,
@@ -70,6 +87,13 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
         provenance=_provenance(request, judge),
     )
     compared, without_face = _comparison(request)
+    normalisation, bad_cohort = _normalisation(request, judge, setting, compared)
+    setting = replace(setting, normalisation=normalisation)
+
+    def calibrate(tested: Comparison, scores: Scores) -> None:
+        if request.calibrate is not None and settings is not None:
+            _write_card(request.calibrate, tested, scores, settings, setting, out)
+
     with Progress("evaluating", len(compared.gallery) + len(compared.probe)) as bar:
         done = experiment.evaluate(
             compared,
@@ -78,24 +102,28 @@ def evaluate(request: Request, judge: Judge, out: Path) -> Evaluation:
             setting,
             out,
             advance=lambda faces, of: bar.step(faces),
+            by=groupings,
+            plain=calibrate,
         )
-    if without_face:
-        done = _with_refused(done, without_face)
+    if refused_before := without_face | bad_cohort:
+        done = _with_refused(done, refused_before)
         done.write(out)
     write_report([out], out / REPORT)
     return done
 
 
 def evaluate_folds(
-    request: Request, protocols: Sequence[Path], judge: Judge, out: Path
+    request: Request, protocols: Sequence[Path], judge: Judge | JudgeSettings, out: Path
 ) -> tuple[list[OverProtocols], list[Evaluation]]:
     """Evaluate each protocol into a folder of its own, then the mean and the standard deviation over them.
 
     Writes `out`/PROTOCOL/ for each, `out`/folds.csv and one page for all.
 
     Raises:
-        ValueError: as `evaluate`, or if two protocols have one name.
+        ValueError: as `evaluate`, if two protocols have one name, or a card is asked for: it is of one protocol.
     """
+    if request.calibrate is not None:
+        raise ValueError("a threshold is calibrated on one protocol: give one --protocol with --calibrate")
     names = [path.stem for path in protocols]
     if len(set(names)) < len(names):
         raise ValueError(f"two protocols are called {next(name for name in names if names.count(name) > 1)}")
@@ -193,6 +221,41 @@ def _with_refused(done: Evaluation, without_face: dict[str, str]) -> Evaluation:
     return replace(done, provenance={**done.provenance, "pictures refused": refused})
 
 
+def _check_scores_as_asked(request: Request, settings: JudgeSettings | None) -> None:
+    if (request.normalise is None) != (request.cohort is None):
+        raise ValueError(
+            "score normalisation takes both: --normalise z, t or s, and --cohort LIST of people not tested"
+        )
+    if request.top is not None and request.normalise is None:
+        raise ValueError("--top is of a score normalisation: add --normalise and --cohort")
+    if request.normalise is not None and request.normalise not in get_args(Kind):
+        raise ValueError(f"--normalise is {request.normalise!r}; expected one of {', '.join(get_args(Kind))}")
+    if request.calibrate is not None and settings is None:
+        raise ValueError("a card names the recogniser's files: give JudgeSettings where a threshold is calibrated")
+
+
+def _normalisation(
+    request: Request, judge: Judge, setting: Setting, compared: Comparison
+) -> tuple[ScoreNormalisation | None, dict[str, str]]:
+    """The normalisation that is asked for, and the pictures of its cohort that could not be used, with the cause."""
+    if request.normalise is None or request.cohort is None:
+        return None, {}
+    people = [*compared.probe.column("identity").tolist(), *compared.gallery.column("identity").tolist()]
+    cohort = open_faces(request.cohort, None, None, request.aligned)
+    kind = cast(Kind, request.normalise)
+    found, bad = face_match.with_cohort(kind, cohort, judge, setting.crop, setting.convention, people, request.top)
+    return found, {str(each.path): each.cause for each in bad}
+
+
+def _write_card(
+    far: float, tested: Comparison, scores: Scores, judge: JudgeSettings, setting: Setting, out: Path
+) -> None:
+    held, crop = tested.compared, setting.crop.name
+    found = calibration.calibrate(scores.ravel(), held.genuine, held.probe_person, held.gallery_person, far)
+    how = calibration.scoring(judge, crop, setting.convention, setting.normalisation)
+    calibration.write(out / calibration.FILE_NAME, found, how, tested.describe(), setting.normalisation)
+
+
 def _way(text: str, crop: crops.Crop) -> Way:
     """NAME=RUN or RUN."""
     name, equals, folder = text.rpartition("=")
@@ -200,7 +263,7 @@ def _way(text: str, crop: crops.Crop) -> Way:
     trained = run.recipe.crop
     if trained != crop.name:
         raise ValueError(f"{folder} was trained on the crop {trained}, not {crop.name}: add --crop {trained}")
-    return ways.of_method(name if equals else run.folder.name, runs.load(run.folder))
+    return ways.of_method(name if equals else run.folder.name, runs.load_hallucination(run.folder))
 
 
 def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
@@ -211,5 +274,12 @@ def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
         **runs.provenance(),
         "judge": {"recogniser": judge.recogniser.name, "crop": judge.recogniser.crop.name, "mirror": judge.mirror},
         "alignment": {"crop": request.crop, "convention": request.convention, "interpolation": "cubic"},
+        "score normalisation": _told_normalisation(request),
         "recipes": recipes,
     }
+
+
+def _told_normalisation(request: Request) -> dict[str, str] | str:
+    if request.normalise is None:
+        return "none"
+    return {"kind": request.normalise, "cohort": str(request.cohort), "top": str(request.top or "all")}

@@ -1,14 +1,18 @@
 """An evaluation from files: what is asked for is read, refused or reported rightly."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from facebridge import evaluating, recognisers
-from facebridge.data import face_list
+from facebridge import crops, evaluating, face_match, recognisers
+from facebridge.data import face_list, synthetic
 from facebridge.data.face_list import FaceList
-from facebridge.evaluation import result
+from facebridge.embedding import JudgeSettings
+from facebridge.evaluation import calibration, result
 from facebridge.evaluation.result import Evaluation, Figure, Row
 from facebridge.evaluation.setting import FULL_SIZE
 from facebridge.evaluation.ways import Judge
@@ -163,6 +167,22 @@ def test_run_of_another_crop_is_refused_before_anything_is_done(listed: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_columns_to_divide_by_are_read_and_shown_in_the_report(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=listed, by=("skin_tone", "yaw_deg:0,10,90"))
+    (row,) = evaluating.evaluate(request, judge(), tmp_path).rows
+    assert [groups.column for groups in row.groups] == ["skin_tone", "absolute yaw_deg"]
+    page = (tmp_path / evaluating.REPORT).read_text("utf-8")
+    assert "By skin_tone" in page
+    assert "By absolute yaw_deg" in page
+
+
+def test_column_that_the_list_does_not_have_is_refused(listed: Path, tmp_path: Path) -> None:
+    for by, message in (("sex", "no column 'sex'"), ("yaw_deg:3", "rising numbers")):
+        with pytest.raises(ValueError, match=message):
+            evaluating.evaluate(evaluating.Request(runs=[], faces=listed, by=(by,)), judge(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_untrained_recogniser_is_no_judge() -> None:
     with pytest.raises(ValueError, match="needs weights"):
         evaluating.judge("mobile_facenet", None, (), "none")
@@ -236,3 +256,53 @@ def test_lfw_is_recognised_at_full_size_and_hardly_at_7x6(real_data: Path, tmp_p
     assert full >= 0.95
     assert smallest < 0.75
     assert done.provenance["pictures refused"] == []
+
+
+def test_card_of_an_evaluation_holds_the_threshold_of_its_plain_row(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=listed, calibrate=0.1)
+    (row,) = evaluating.evaluate(request, JudgeSettings("embedded_judge", mirror="sum"), tmp_path).rows
+    card = calibration.read(tmp_path / evaluating.CARD)
+    scores = np.load(tmp_path / "scores.npz")
+    matrix = scores["full size/none/original"]
+    genuine = scores["probe_ids"][:, None] == scores["gallery_ids"]
+    impostors = np.sort(matrix[~genuine])[::-1]
+    allowed = int(0.1 * len(impostors))
+    assert (impostors >= card.calibration.threshold.value).sum() <= allowed < len(impostors)
+    assert impostors[allowed] < card.calibration.threshold.value
+    assert row.figures["rank1"].value is not None
+
+
+def test_card_needs_the_settings_of_the_judge_and_one_protocol(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=listed, calibrate=0.1)
+    with pytest.raises(ValueError, match="give JudgeSettings"):
+        evaluating.evaluate(request, judge(), tmp_path / "one")
+    with pytest.raises(ValueError, match="one --protocol"):
+        evaluating.evaluate_folds(request, [Path("a.csv"), Path("b.csv")], judge(), tmp_path / "two")
+
+
+def test_normalised_scores_are_those_of_the_cohort_by_hand(listed: Path, tmp_path: Path) -> None:
+    others = synthetic.render_to(tmp_path / "others", identities=4, shots=1, size=96, seed=6, first_identity=500)
+    plain = evaluating.Request(runs=[], faces=listed)
+    evaluating.evaluate(plain, judge(), tmp_path / "plain")
+    evaluating.evaluate(replace(plain, normalise="z", cohort=others), judge(), tmp_path / "z")
+    before, after = (np.load(tmp_path / name / "scores.npz")["full size/none/original"] for name in ("plain", "z"))
+    crop, faces = crops.crop("sphereface"), face_list.read(others)
+    cohort = face_match.embed(judge(), faces, crop, "umeyama").embeddings
+    gallery = face_match.embed(judge(), face_list.read(listed).where(split="gallery"), crop, "umeyama").embeddings
+    against = gallery @ cohort.T
+    wanted = (before - against.mean(1)) / against.std(1)
+    np.testing.assert_allclose(after, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"normalise": "z"}, "--cohort"),
+        ({"cohort": Path("others.csv")}, "--normalise"),
+        ({"top": 5}, "--top"),
+        ({"normalise": "q", "cohort": Path("others.csv")}, "expected one of z, t, s"),
+    ],
+)
+def test_halves_of_a_score_normalisation_are_refused(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluating.evaluate(evaluating.Request(runs=[], faces=tmp_path / "faces.csv", **asked), judge(), tmp_path)

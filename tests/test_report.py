@@ -10,10 +10,23 @@ import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import norm
 
-from facebridge.evaluation.result import METRICS, Evaluation, Example, Figure, Row
+from facebridge.evaluation.result import (
+    GROUP_METRICS,
+    METRICS,
+    Evaluation,
+    Example,
+    Figure,
+    GroupFigures,
+    Groups,
+    Row,
+    Threshold,
+)
 from facebridge.report import write_report
-from facebridge.report.plots import roc_plot
+from facebridge.report.error_tables import group_table, rate_text, ratio_table, threshold_table
+from facebridge.report.group_plots import group_plot
+from facebridge.report.plots import det_plot, roc_plot
 from facebridge.report.tables import common_tables, figure_table
 from facebridge.report.verdict import beats, interval_text, value_text, verdict
 
@@ -21,6 +34,15 @@ CONDITIONS = ["7x6", "14x12", "28x24", "full size"]
 VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
 HOSTILE = '<script>alert("x")</script>'
 NOT_MEASURABLE = "800 impostor pairs cannot hold a false accept rate of 0.0001"
+NO_RATIO = "no false accepts in dark: the ratio has no upper limit"
+SPEED = {
+    "recogniser": "embedded_judge",
+    "mirror": "sum",
+    "threads": 2,
+    "faces_embedded_per_sec": 123.0,
+    "faces_read_aligned_and_embedded_per_sec": 98.7,
+    "pairs_matched_per_sec": 8790000.0,
+}
 
 
 class Page(HTMLParser):
@@ -97,6 +119,41 @@ def random_row(method: str, condition: str, kind: str, rank1: float, rng: np.ran
         curve_roc=roc,
         curve_cmc=[float(1 - (1 - rank1) * 0.9**rank) for rank in range(40)],
         histogram={"edges": edges.tolist()} | {kind: count.tolist() for kind, count in counts.items()},
+        thresholds=operating_points(),
+        groups=[divided(), divided("absolute yaw_deg")] if condition == CONDITIONS[0] else [],
+    )
+
+
+def operating_points() -> list[Threshold]:
+    return [
+        Threshold(0.01, Figure(0.412, 0.398, 0.431), 0.00875, 7, 800),
+        Threshold(0.0001, Figure(None, reason=NOT_MEASURABLE), None, None, 800),
+    ]
+
+
+def divided(column: str = "skin_tone") -> Groups:
+    """Three groups: one as it should be, one without false accepts, one unknown."""
+    few = "fewer than 10 people"
+
+    def group(name: str, rejects: Figure, accepts: Figure, impostors: int) -> GroupFigures:
+        figures = {"false_reject_rate": rejects, "false_accept_rate": accepts, "rank1": Figure(0.9, 0.85, 0.95)}
+        return GroupFigures(name, 40, 200, impostors, figures)
+
+    return Groups(
+        column,
+        "within" if column == "skin_tone" else "probe",
+        0.001,
+        Figure(0.5),
+        [
+            group("light", Figure(0.1, 0.06, 0.15), Figure(0.00085, 0.0004, 0.0013), 20000),
+            group("dark", Figure(0.25, 0.2, 0.31), Figure(0.0, reason="no false accepts", low_confidence=True), 10000),
+            group("unknown", Figure(0.5, 0.2, 0.8, few, True), Figure(None, reason="the group has no pairs"), 0),
+        ],
+        {
+            "false_reject_rate": Figure(2.5, 1.4, None, "some resamples have none", True),
+            "false_accept_rate": Figure(None, reason=NO_RATIO),
+        },
+        {"false_reject_rate": Figure(1.58, 1.18, 2.2), "false_accept_rate": Figure(None, reason=NO_RATIO)},
     )
 
 
@@ -141,6 +198,7 @@ def random_evaluation(
         "seed": 3,
         "machine": "2 cores, no GPU",
         "pictures_used": 1200,
+        "speed": SPEED,
         "pictures_refused": [{"file": f"a/{number}.png", "cause": "truncated"} for number in range(11)],
     }
     protocol = {"gallery": "gallery.csv", "probes": "probes.csv", "recogniser": "mobile_facenet", "impostor_pairs": 800}
@@ -384,6 +442,109 @@ def test_roc_axis_ends_at_the_smallest_false_accept_rate(smallest: float, ticks:
     svg = roc_plot("7x6", [row], ["m"], "plot").svg
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert [text for text in texts if text.endswith(" %")][: len(ticks)] == ticks
+
+
+def path_of(svg: str, colour: str) -> list[tuple[float, float]]:
+    """The points of the longest path of this colour, in the units of the picture."""
+    paths = re.findall(rf'<path d="([^"]*)"[^>]*stroke="{re.escape(colour)}"', svg)
+    points = re.findall(r"[ML] (\S+) (\S+)", max(paths, key=len))
+    return [(float(x), float(y)) for x, y in points]
+
+
+def test_axes_of_det_are_normal_deviates() -> None:
+    accepts = np.geomspace(1e-4, 0.5, 30)
+    points = [(far, float(norm.sf(norm.isf(far) - 2.5))) for far in accepts.tolist()]
+    svg = det_plot("7x6", [Row("m", "7x6", "generated", {}, curve_roc=[*points, (1.0, 1.0)])], ["m"], "det").svg
+    x, y = np.array(path_of(svg, "var(--series-1)")).T
+    for found, deviates in ((x, norm.ppf(accepts)), (-y, norm.ppf([1 - tar for _, tar in points]))):
+        scale = np.ptp(found) / np.ptp(deviates)
+        expected = found.min() + scale * (deviates - deviates.min())
+        assert np.abs(expected[:, None] - found).min(1).max() < 0.1
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"0.1 %", "1 %", "10 %", "50 %", "false reject rate", "false accept rate"} <= set(texts)
+
+
+@pytest.mark.parametrize("curve", [[(0.0, 1.0), (1.0, 1.0)], [(0.0, 0.0), (1.0, 1.0)], [(0.0, 0.3), (0.002, 0.3)]])
+def test_det_of_extreme_curves_is_drawn(curve: list[tuple[float, float]]) -> None:
+    svg = det_plot("7x6", [Row("m", "7x6", "generated", {}, curve_roc=curve)], ["m"], "det").svg
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+def test_operating_points_have_threshold_rates_and_counts(evaluated: tuple[Evaluation, Page, Path]) -> None:
+    evaluation, page, _ = evaluated
+    table = threshold_table(evaluation, "t")
+    assert len(table.blocks) == len(evaluation.rows)
+    first, last = table.blocks[0].lines
+    texts = [(cell.value, cell.interval, cell.count) for cell in first]
+    assert texts == [
+        ("1\N{NO-BREAK SPACE}%", "", ""),
+        ("0.88\N{NO-BREAK SPACE}%", "", ""),
+        ("0.412", "[0.398,\N{NO-BREAK SPACE}0.431]", ""),
+        ("not given", "", ""),
+        ("7", "", "of 800"),
+    ]
+    assert [cell.value for cell in last[1:]] == ["not measurable"] * 4
+    assert table.notes == {"a": NOT_MEASURABLE}
+    assert "Operating points" in page.text
+    assert "of 800" in page.text
+
+
+def test_groups_have_rates_counts_and_reasons(evaluated: tuple[Evaluation, Page, Path]) -> None:
+    evaluation, page, _ = evaluated
+    rows = [row for row in evaluation.rows if row.groups]
+    table = group_table(rows, 0, "t")
+    light, dark, unknown = table.blocks[0].lines
+    assert [cell.value for cell in light] == [
+        "light",
+        "40",
+        "10.0\N{NO-BREAK SPACE}%",
+        "0.085\N{NO-BREAK SPACE}%",
+        "90.0\N{NO-BREAK SPACE}%",
+    ]
+    assert [cell.count for cell in light] == ["", "", "20 of 200", "17 of 20,000", ""]
+    assert (dark[3].value, dark[3].interval, dark[3].count) == ("0\N{NO-BREAK SPACE}%", "", "0 of 10,000")
+    assert table.notes[dark[3].note].endswith("(no false accepts)")
+    assert unknown[3].value == "not measurable"
+    ratios = ratio_table(rows, 0, "t")
+    first = ratios.blocks[0].lines[0]
+    assert (first[0].value, first[0].interval) == ("2.50", "[1.40,\N{NO-BREAK SPACE}no upper limit]")
+    assert (first[1].value, first[1].interval) == ("1.58", "[1.18,\N{NO-BREAK SPACE}2.20]")
+    assert [cell.value for cell in first[2:]] == ["not measurable"] * 2
+    for words in (
+        "By skin_tone",
+        "By absolute yaw_deg",
+        "whose faces are both in it",
+        "whose probe is in it",
+        NO_RATIO,
+    ):
+        assert words in page.text
+    for metric in GROUP_METRICS.values():
+        assert metric.definition in page.text
+
+
+def test_every_measured_group_is_a_dot_with_its_interval() -> None:
+    row = Row("m", "7x6", "generated", {}, groups=[divided()])
+    for metric, dots, intervals in (("false_reject_rate", 3, 3), ("false_accept_rate", 2, 1)):
+        svg = group_plot(GROUP_METRICS[metric], "7x6", [row, replace(row, score_kind="fused")], 0, ["m"], "g").svg
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+        assert [text for text in texts if text in ("light", "dark", "unknown")] == ["light", "dark", "unknown"]
+        assert svg.count('fill="var(--series-1)"') == 2 * (dots + 2 * intervals)  # an interval has two ends
+
+
+def test_speed_is_told_in_a_sentence(evaluated: tuple[Evaluation, Page, Path]) -> None:
+    assert (
+        "embedded_judge embedded 123 faces a second on 2 threads, each with its mirror image (sum), and 98.7 with "
+        "reading and aligning; 8.79 million pairs were matched a second. Other work on the machine"
+    ) in evaluated[1].text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0"), (1e-4, "0.010"), (0.00085, "0.085"), (0.0123, "1.2"), (0.1, "10.0"), (0.5, "50.0"), (1, "100.0")],
+)
+def test_small_rates_keep_two_digits_that_count(share: float, text: str) -> None:
+    assert rate_text(share) == text
 
 
 def test_several_evaluations_share_a_page_and_a_table_of_what_agrees(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from facebridge.evaluation.identify import Identities, codes
@@ -94,7 +95,7 @@ def verification_intervals(
     ValueError: as in `verification`, or if identities and scores do not fit.
     """
     values, is_genuine = checked_pairs(scores, genuine)
-    first, second = _of_pairs(np.shape(scores), first_ids, second_ids)
+    first, second = of_pairs(np.shape(scores), first_ids, second_ids)
     whole = verification(values, is_genuine, far)
     impostors, mates = (np.flatnonzero(kind)[np.argsort(-values[kind])] for kind in (~is_genuine, is_genuine))
     at_impostors, at_mates = corner_counts(values[impostors][::-1], values[mates][::-1])
@@ -111,6 +112,75 @@ def verification_intervals(
         key: Interval(None, None, None) if value is None else Interval(value, item.low, item.high)
         for key, value, item in zip(keys, exact, found, strict=True)
     }
+
+
+def threshold_interval(
+    scores: ArrayLike,
+    genuine: ArrayLike,
+    first_ids: Identities,
+    second_ids: Identities,
+    far: float,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The threshold of `verification` at a false accept rate, and how far it moves with other people.
+
+    scores, genuine, identities: as in `verification_intervals`. A resample in which no score can be accepted has no
+    threshold and is left out; None where `verification` has no finite one.
+
+    ValueError: as in `verification_intervals`.
+    """
+    values, is_genuine = checked_pairs(scores, genuine)
+    first, second = of_pairs(np.shape(scores), first_ids, second_ids)
+    whole = verification(values, is_genuine, (far,)).points[0].threshold
+    multiplicity = draws(int(max(first.max(), second.max())) + 1, num_resamples, seed)
+    impostors = np.flatnonzero(~is_genuine)
+    impostors = impostors[np.argsort(-values[impostors])]
+    totals = _totals(multiplicity, first[impostors], second[impostors])
+    allowed = np.array([num_allowed(far, int(total)) if total else 0 for total in totals])
+    depth = _depth(multiplicity, first[impostors], second[impostors], allowed)
+    items = np.arange(len(values))
+    if depth < len(impostors):
+        items = np.flatnonzero(values >= values[impostors[depth - 1]])
+    items = items[np.argsort(-values[items])]
+    step = max(SMALLEST_BLOCK, WEIGHTS_PER_BLOCK // len(items))
+    found = [
+        _thresholds(
+            pair_weights(multiplicity[start : start + step], first[items], second[items]),
+            values[items],
+            is_genuine[items],
+            allowed[start : start + step],
+        )
+        for start in range(0, num_resamples, step)
+    ]
+    return _interval(np.nan if whole is None or np.isinf(whole) else whole, np.concatenate(found), LEVEL)
+
+
+def accept_rate_intervals(
+    scores: ArrayLike,
+    first_ids: Identities,
+    second_ids: Identities,
+    thresholds: ArrayLike,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """The share of pairs whose score is at least each threshold, the thresholds staying as they are.
+
+    Of impostor pairs it is the false accept rate, of genuine pairs the true accept rate. scores: (num_pairs,). Time
+    grows with the pairs that the lowest threshold accepts, memory with the people alone.
+
+    ValueError: if scores and identities differ in number, or there is none.
+    """
+    values = np.asarray(scores)
+    first, second = codes(first_ids, second_ids)
+    if not len(values) == len(first) == len(second) or len(values) == 0:
+        raise ValueError(f"an interval needs both identities of each score; got {len(values)}, {len(first)}")
+    order = np.argsort(-values)
+    counts = len(values) - np.searchsorted(values[order][::-1], np.asarray(thresholds), "left")
+    multiplicity = draws(int(max(first.max(), second.max())) + 1, num_resamples, seed)
+    with np.errstate(invalid="ignore"):  # a resample without a pair is left out, as NaN
+        shares = _accumulated(multiplicity, first[order], second[order], counts) / _totals(multiplicity, first, second)
+    return [_interval(count / len(values), row, LEVEL) for count, row in zip(counts, shares, strict=True)]
 
 
 def interval(
@@ -150,7 +220,11 @@ def draws(num_identities: int, num_resamples: int, seed: int) -> NDArray[np.int6
 
 def pair_weights(multiplicity: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]) -> Weights:
     """How often each pair counts in each resample: (num_pairs, num_resamples)."""
-    of_identity = np.ascontiguousarray(multiplicity.T, np.float32)
+    return _pair_weights(np.ascontiguousarray(multiplicity.T, np.float32), first, second)
+
+
+def _pair_weights(of_identity: Weights, first: NDArray[np.int64], second: NDArray[np.int64]) -> Weights:
+    """As `pair_weights`, from (num_identities, num_resamples)."""
     weights = np.take(of_identity, first, axis=0)
     if first is not second:
         weights *= np.take(of_identity, second, axis=0)
@@ -160,7 +234,7 @@ def pair_weights(multiplicity: NDArray[np.int64], first: NDArray[np.int64], seco
     return weights
 
 
-def _of_pairs(
+def of_pairs(
     shape: tuple[int, ...], first_ids: Identities, second_ids: Identities
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of both identities of each score; those of a matrix spread over its rows and columns."""
@@ -177,6 +251,57 @@ def _cumulative(weights: Weights, counts: NDArray[np.int64]) -> NDArray[np.float
     ends, place = np.unique(counts, return_inverse=True)  # from 0 to num_items
     sums = np.add.reduceat(weights, ends[:-1], axis=0)
     return np.vstack([np.zeros((1, weights.shape[1])), np.cumsum(sums, axis=0, dtype=np.float64)])[place]
+
+
+def _totals(
+    multiplicity: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Weight of all pairs in each resample: (num_resamples,)."""
+    of_identity = torch.from_numpy(multiplicity.T.astype(np.float64))
+    apart = first != second
+    ends = torch.from_numpy(np.stack([first[apart], second[apart]]))
+    ones = torch.ones(ends.shape[1], dtype=torch.float64)
+    couples = torch.sparse_coo_tensor(ends, ones, (len(of_identity),) * 2, check_invariants=False).coalesce()
+    of_couples = (torch.sparse.mm(couples, of_identity) * of_identity).sum(0)
+    alone = torch.from_numpy(np.bincount(first[~apart], minlength=len(of_identity)).astype(np.float64))
+    return np.asarray((of_couples + alone @ of_identity).numpy())
+
+
+def _depth(
+    multiplicity: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64], allowed: NDArray[np.int64]
+) -> int:
+    """How many of the first pairs it takes until each resample has more weight than allowed; all, if it never has."""
+    depth = min(2 * int(allowed.max()) + SMALLEST_BLOCK, len(first))
+    while depth < len(first) and (_accumulated(multiplicity, first, second, np.array([depth])) <= allowed).any():
+        depth = min(2 * depth, len(first))
+    return depth
+
+
+def _accumulated(
+    multiplicity: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Weight of the first `counts` pairs in each resample, a block of pairs at a time: (num_counts, num_resamples)."""
+    of_identity = np.ascontiguousarray(multiplicity.T, np.float32)
+    ends, place = np.unique(counts, return_inverse=True)
+    sums = np.zeros((len(ends), len(multiplicity)))
+    step = max(1, WEIGHTS_PER_BLOCK // len(multiplicity))
+    for start in range(0, int(ends[-1]), step):
+        stop = min(start + step, int(ends[-1]))
+        weights = _pair_weights(of_identity, first[start:stop], second[start:stop])
+        within, begins = np.unique(np.searchsorted(ends, np.arange(start, stop), "right"), return_index=True)
+        sums[within] += np.add.reduceat(weights, begins, axis=0)
+    return np.asarray(np.cumsum(sums, axis=0)[place])
+
+
+def _thresholds(
+    weights: Weights, scores: NDArray[np.floating], genuine: NDArray[np.bool_], allowed: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The lowest accepted score of each resample, NaN where there is none; scores fall, weights are theirs."""
+    begins = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    false_accepts = np.cumsum(np.add.reduceat(np.where(genuine[:, None], 0, weights), begins, axis=0), axis=0)
+    accepted = (false_accepts <= allowed) & (np.add.reduceat(weights, begins, axis=0) > 0)
+    lowest = np.where(accepted, np.arange(len(begins))[:, None], -1).max(axis=0)
+    return np.where(lowest >= 0, scores[begins][lowest], np.nan)
 
 
 def _verification_figures(

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import isinf
 from typing import Any
 
 import numpy as np
@@ -12,17 +14,29 @@ from facebridge.data.face_list import FaceList
 from facebridge.evaluation import bootstrap, matching
 from facebridge.evaluation.bootstrap import Interval
 from facebridge.evaluation.folds import folds_in_order
+from facebridge.evaluation.groups import Compared, Found
 from facebridge.evaluation.identify import identification
 from facebridge.evaluation.lfw import lfw_accuracy
 from facebridge.evaluation.protocol import GalleryProtocol, PairProtocol
-from facebridge.evaluation.result import Figure, true_accept_rate_name
-from facebridge.evaluation.verify import FALSE_ACCEPT_RATES, roc, verification
+from facebridge.evaluation.result import Figure, Threshold, true_accept_rate_name
+from facebridge.evaluation.verify import (
+    FALSE_ACCEPT_RATES,
+    NONE_ACCEPTED,
+    OperatingPoint,
+    lowest_accepted,
+    num_allowed,
+    roc,
+    verification,
+)
 
 HISTOGRAM_EDGES = np.linspace(-0.5, 1.0, 61)
 """One range for every row, so that histograms of one page compare; scores outside it count in the last bins."""
 
 FOLDS = 10
 """Formed in file order where the protocol has none of its own (LFW view 1)."""
+
+OF_FILES = ("path", "crop", "region", "original")
+"""Columns that speak of a list's own pictures, whatever other pictures were cut from them."""
 
 Scores = NDArray[np.floating]
 
@@ -35,6 +49,7 @@ class Judged:
     curve_roc: list[tuple[float, float]]
     curve_cmc: list[float] = field(default_factory=list)
     histogram: dict[str, list[float]] = field(default_factory=dict)
+    thresholds: list[Threshold] = field(default_factory=list)
 
 
 class Comparison(ABC):
@@ -58,6 +73,15 @@ class Comparison(ABC):
     @abstractmethod
     def genuine_scores(self, scores: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
         """For probes with a mate: rows of `probe`, rows of `gallery`, and the score of the two."""
+
+    @abstractmethod
+    def found(self, scores: Scores) -> Found | None:
+        """Which probes are found at rank 1; None without a gallery to search."""
+
+    @cached_property
+    @abstractmethod
+    def compared(self) -> Compared:
+        """Which faces each score compares."""
 
     @abstractmethod
     def truth(self) -> dict[str, NDArray[Any]]:
@@ -129,7 +153,15 @@ class Pairs(Comparison):
             },
             roc(scores, self.genuine),
             histogram=_histogram(scores, self.genuine),
+            thresholds=_thresholds(scores, self.compared),
         )
+
+    def found(self, scores: Scores) -> Found | None:
+        return None
+
+    @cached_property
+    def compared(self) -> Compared:
+        return Compared(self.second, self.first, self.second_ids, self.first_ids, self.genuine)
 
     def genuine_scores(self, scores: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
         return self.second[self.genuine], self.first[self.genuine], scores[self.genuine]
@@ -174,7 +206,23 @@ class GalleryAndProbes(Comparison):
             roc(scores, genuine),
             list(found.cmc),
             _histogram(scores, genuine),
+            _thresholds(scores, self.compared),
         )
+
+    def found(self, scores: Scores) -> Found | None:
+        probe_ids, gallery_ids = self._ids()
+        result = identification(scores, probe_ids, gallery_ids)
+        rows = np.flatnonzero(result.mated)
+        return Found(rows, np.asarray(probe_ids)[rows], result.found)
+
+    @cached_property
+    def compared(self) -> Compared:
+        rows = (
+            np.repeat(np.arange(len(self.probe)), len(self.gallery)),
+            np.tile(np.arange(len(self.gallery)), len(self.probe)),
+        )
+        probe_ids, gallery_ids = (np.asarray(ids) for ids in self._ids())
+        return Compared(*rows, probe_ids[rows[0]], gallery_ids[rows[1]], self._genuine().ravel())
 
     def genuine_scores(self, scores: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
         of_mates = np.where(self._genuine(), scores, -np.inf)
@@ -224,7 +272,7 @@ def by_rows(protocol: FaceList, faces: FaceList, name: str) -> GalleryAndProbes:
     """The comparison of a protocol's gallery and probe rows, whose pictures are found in another list.
 
     Args:
-        protocol: rows with `split`; identities are taken from here.
+        protocol: rows with `split`; identities are taken from here, and columns that the other list does not have.
         faces: a list of the same pictures, or of faces cut from them, with landmarks or crops.
         name: what to call the protocol.
 
@@ -235,8 +283,8 @@ def by_rows(protocol: FaceList, faces: FaceList, name: str) -> GalleryAndProbes:
     keys = compared.keys()
     rows = rows_of(faces, keys, name)
     found = faces.take([rows[key] for key in keys])
-    for column in ("identity", "domain", "split"):
-        if column in compared.column_names:
+    for column in compared.column_names:
+        if column in ("identity", "domain", "split") or column not in (*faces.column_names, *OF_FILES):
             found = found.with_column(column, compared.column(column))
     return by_split(found, name)
 
@@ -292,17 +340,73 @@ def _verified(
     return {**figures, "eer": _figure(found["eer"]), "auc": _figure(found["auc"])}
 
 
+def _thresholds(scores: Scores, compared: Compared) -> list[Threshold]:
+    """The thresholds at FALSE_ACCEPT_RATES with their intervals."""
+    points = verification(scores.ravel(), compared.genuine, FALSE_ACCEPT_RATES).points
+    found = _threshold_intervals(scores.ravel(), compared)
+    return [
+        _threshold(point, interval, int((~compared.genuine).sum()))
+        for point, interval in zip(points, found, strict=True)
+    ]
+
+
+def _threshold(point: OperatingPoint, found: Interval, num_impostors: int) -> Threshold:
+    rate, score, num_accepted = point.false_accept_rate, point.threshold, point.num_false_accepts
+    if score is None or num_accepted is None or isinf(score):
+        none = Figure(None, reason=point.reason if score is None else NONE_ACCEPTED)
+        return Threshold(rate, none, None, None, num_impostors)
+    figure = Figure(score, found.low, found.high, point.reason, point.low_confidence)
+    return Threshold(rate, figure, num_accepted / num_impostors, num_accepted, num_impostors)
+
+
+def _threshold_intervals(scores: Scores, compared: Compared) -> list[Interval]:
+    """Over people, as `bootstrap`; only as many of the highest scores are looked at as the resamples accept."""
+    impostors = np.sort(scores[~compared.genuine])[::-1]
+    depth = 4 * num_allowed(max(FALSE_ACCEPT_RATES), len(impostors)) + 64
+    while True:
+        highest = np.flatnonzero(scores >= (impostors[depth] if depth < len(impostors) else -np.inf))
+        found, accept_more = _resampled_thresholds(scores, compared, highest[np.argsort(-scores[highest])])
+        if not accept_more or depth >= len(impostors):
+            return found
+        depth *= 4
+
+
+def _resampled_thresholds(
+    scores: Scores, compared: Compared, highest: NDArray[np.int64]
+) -> tuple[list[Interval], bool]:
+    """Intervals from the pairs `highest`, and whether some resample accepts more than these."""
+    totals = np.bincount(compared.couple[~compared.genuine], minlength=len(compared.first)).astype(np.float32)
+    accept_more = False
+
+    def statistic(weights: bootstrap.Weights) -> NDArray[np.float64]:
+        nonlocal accept_more
+        of_pairs, of_couples = weights[: len(highest)], weights[len(highest) :]
+        found, more = lowest_accepted(scores[highest], compared.genuine[highest], of_pairs, totals @ of_couples)
+        accept_more |= more
+        return found
+
+    first = np.concatenate([compared.probe_person[highest], compared.first])
+    second = np.concatenate([compared.gallery_person[highest], compared.second])
+    return bootstrap.interval(statistic, first, second), accept_more
+
+
 def _figure(found: Interval) -> Figure:
     return Figure(found.value, found.low, found.high, reason="" if found.value is not None else "not measurable")
 
 
 def _histogram(scores: Scores, genuine: NDArray[np.bool_]) -> dict[str, list[float]]:
-    inside = np.clip(scores, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1])
+    edges = HISTOGRAM_EDGES if np.abs(scores).max(initial=0) <= 1 + 1e-6 else _spread_edges(scores)
+    inside = np.clip(scores, edges[0], edges[-1])
     shares = {}
     for kind, chosen in (("genuine", genuine), ("impostor", ~genuine)):
-        counts = np.histogram(inside[chosen], HISTOGRAM_EDGES)[0]
+        counts = np.histogram(inside[chosen], edges)[0]
         shares[kind] = [round(float(share), 6) for share in counts / max(chosen.sum(), 1)]
-    return {"edges": [round(float(edge), 4) for edge in HISTOGRAM_EDGES], **shares}
+    return {"edges": [round(float(edge), 4) for edge in edges], **shares}
+
+
+def _spread_edges(scores: Scores) -> Scores:
+    """Edges for scores that are no cosines any more."""
+    return np.linspace(float(scores.min()), float(scores.max()), len(HISTOGRAM_EDGES))
 
 
 def _places(names: Sequence[str], unique: Sequence[str]) -> NDArray[np.int64]:

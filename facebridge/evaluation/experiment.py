@@ -1,7 +1,10 @@
 """One evaluation, from pictures to figures: probes are degraded, made anew in several ways, matched and judged."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,8 @@ from torch import Tensor
 from facebridge import images
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation import examples, fidelity, matching
-from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation.comparison import Comparison, Scores
+from facebridge.evaluation.groups import Grouping, Members, by_group, members
 from facebridge.evaluation.result import Evaluation, Figure, Row
 from facebridge.evaluation.setting import FULL_SIZE, Setting, face
 from facebridge.evaluation.ways import AS_IT_IS, FACES_PER_BLOCK, Judge, Way
@@ -19,6 +23,8 @@ from facebridge.hallucination import reduce
 from facebridge.images import BadPicture
 
 SCORES = "scores.npz"
+MATCHING_RUNS = 6
+"""How often the probes are matched once more, to tell how fast."""
 
 Advance = Callable[[int, int], None]
 """Told of the faces done and of all faces."""
@@ -31,6 +37,8 @@ def evaluate(
     setting: Setting,
     out: Path,
     advance: Advance = lambda done, of: None,
+    by: Sequence[Grouping] = (),
+    plain: Callable[[Comparison, Scores], None] = lambda comparison, scores: None,
 ) -> Evaluation:
     """Compare ways of making faces; writes metrics.json, scores.npz and example pictures into a folder.
 
@@ -42,15 +50,20 @@ def evaluate(
         setting: sizes, crop, title.
         out: the folder; made where missing.
         advance: told of the progress.
+        by: columns of the faces by whose groups errors are given.
+        plain: told of the scores of the probes as they are, at full size, and of what was compared.
 
     Returns:
         The evaluation, as written. Pictures that cannot be used are named in its provenance, and what needs them is
         left out of every row alike.
 
     Raises:
-        ValueError: if two ways have one name, no pair is left, or a figure needs what the protocol does not have.
+        ValueError: if two ways have one name, no pair is left, a figure needs what the protocol does not have, or the
+            faces cannot be divided as asked.
     """
     _check_names(ways)
+    for grouping in by:
+        members(grouping, comparison.probe, comparison.gallery)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     plan = [(name, size, way) for name, size in setting.conditions().items() for way in _ways_at(name, ways, setting)]
     usable_gallery, bad_gallery = _readable(comparison.gallery, setting)
@@ -58,14 +71,19 @@ def evaluate(
     comparison = comparison.only(usable_gallery, usable_probe)
     refused = {str(bad.path): bad.cause for bad in bad_gallery + bad_probe}
     total = len(comparison.gallery) + len(comparison.probe)
-    gallery = _embed_gallery(comparison.gallery, judge, setting, lambda done: advance(done, total))
+    clock = _Clock()
+    gallery = _embed_gallery(comparison.gallery, judge, setting, clock, lambda done: advance(done, total))
     made = _Made([(condition, way.name) for condition, _, way in plan])
-    for start, faces in _blocks(comparison.probe, setting):
-        whole = judge.embed(AS_IT_IS, faces, setting.crop)
+    for start, faces in _blocks(comparison.probe, setting, clock):
+        with clock.of("embedding", len(faces)):
+            whole = judge.embed(AS_IT_IS, faces, setting.crop)
         for condition, size, way in plan:
             made.add(condition, way, reduce(faces, *size), faces, whole, judge, setting)
         advance(len(comparison.gallery) + start + len(faces), total)
-    rows, scores = _rows(comparison, gallery, made, plan, setting)
+    divisions = [members(grouping, comparison.probe, comparison.gallery) for grouping in by]
+    rows, scores = _rows(comparison, gallery, made, plan, setting, divisions)
+    plain(comparison, scores[FULL_SIZE, AS_IT_IS.name, "original"])
+    clock.time_matching(comparison, np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name]), gallery)
     shown = examples.choose(comparison, scores, plan, setting, out)
     evaluation = Evaluation(
         title=setting.title,
@@ -75,15 +93,57 @@ def evaluate(
         examples=shown,
         provenance={
             **setting.provenance,
+            "speed": clock.speed(judge),
             "pictures used": total,
             "pictures refused": [{"picture": name, "cause": cause} for name, cause in refused.items()],
         },
     )
-    arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | comparison.truth()
-    with (out / SCORES).open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    _write_scores(comparison, scores, out / SCORES)
     evaluation.write(out)
     return evaluation
+
+
+@dataclass
+class _Clock:
+    """Seconds that parts of the work took, and what was done in them; the first of each part warms up."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, part: str, count: int) -> Iterator[None]:
+        """Time what is done inside; count: faces or pairs."""
+        start = perf_counter()
+        yield
+        self.seconds.setdefault(part, []).append(perf_counter() - start)
+        self.counts.setdefault(part, []).append(count)
+
+    def time_matching(self, comparison: Comparison, probe: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:
+        """Match the probes some times more."""
+        for _ in range(MATCHING_RUNS):
+            with self.of("matching", len(comparison.compared.genuine)):
+                comparison.scores(probe, gallery)
+
+    def speed(self, judge: Judge) -> dict[str, str | int | float]:
+        """What an evaluation keeps of it: rates a second, of the judge."""
+        reading, embedding, matched = (self._seconds_each(part) for part in ("reading", "embedding", "matching"))
+        return {
+            "recogniser": judge.recogniser.name,
+            "mirror": judge.mirror,
+            "threads": judge.threads,
+            "faces_embedded_per_sec": _rounded(1 / embedding),
+            "faces_read_aligned_and_embedded_per_sec": _rounded(1 / (reading + embedding)),
+            "pairs_matched_per_sec": _rounded(1 / matched),
+        }
+
+    def _seconds_each(self, part: str) -> float:
+        first = 1 if len(self.counts[part]) > 1 else 0
+        return sum(self.seconds[part][first:]) / sum(self.counts[part][first:])
+
+
+def _rounded(rate: float) -> float:
+    """To three digits: more would be noise."""
+    return float(f"{rate:.3g}")
 
 
 class _Made:
@@ -124,6 +184,7 @@ def _rows(
     made: _Made,
     plan: Sequence[tuple[str, tuple[int, int], Way]],
     setting: Setting,
+    divisions: Sequence[Members],
 ) -> tuple[list[Row], dict[tuple[str, str, str], NDArray[np.floating]]]:
     rows: list[Row] = []
     scores: dict[tuple[str, str, str], NDArray[np.floating]] = {}
@@ -131,7 +192,7 @@ def _rows(
     for condition, _, way in plan:
         key = (condition, way.name)
         embeddings = np.concatenate(made.embeddings[key])
-        found = comparison.scores(embeddings, gallery)
+        found = _scores(comparison, embeddings, gallery, setting)
         extra = {
             name: comparison.mean_over_probes(np.concatenate(values))
             for name, values in made.fidelity[key].items()
@@ -141,14 +202,25 @@ def _rows(
             extra["frechet"] = Figure(fidelity.frechet_distance(embeddings, whole))
         kind = "generated" if way.generated else "original"
         scores[(condition, way.name, kind)] = found
-        rows.append(_row(comparison, found, condition, way.name, kind, extra))
+        rows.append(_row(comparison, found, condition, way.name, kind, extra, divisions))
         baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
         original = scores.get((condition, baseline, "original"))
         if way.generated and original is not None:
             fused = matching.fuse(original, found)
             scores[(condition, way.name, "fused")] = fused
-            rows.append(_row(comparison, fused, condition, way.name, "fused", {}))
+            rows.append(_row(comparison, fused, condition, way.name, "fused", {}, divisions))
     return rows, scores
+
+
+def _scores(
+    comparison: Comparison, probe: NDArray[np.float32], gallery: NDArray[np.float32], setting: Setting
+) -> Scores:
+    found = comparison.scores(probe, gallery)
+    if setting.normalisation is None:
+        return found
+    held = comparison.compared
+    pairs = None if found.ndim == 2 else (held.probe, held.gallery)
+    return setting.normalisation.apply(found, probe, gallery, pairs)
 
 
 def _row(
@@ -158,8 +230,10 @@ def _row(
     name: str,
     kind: Any,
     extra: dict[str, Figure],
+    divisions: Sequence[Members],
 ) -> Row:
     judged = comparison.judge(scores)
+    found = comparison.found(scores) if divisions else None
     return Row(
         method=name,
         condition=condition,
@@ -168,7 +242,15 @@ def _row(
         curve_roc=judged.curve_roc,
         curve_cmc=judged.curve_cmc,
         histogram=judged.histogram,
+        thresholds=judged.thresholds,
+        groups=[by_group(scores, comparison.compared, division, found) for division in divisions],
     )
+
+
+def _write_scores(comparison: Comparison, scores: dict[tuple[str, str, str], NDArray[np.floating]], path: Path) -> None:
+    arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | comparison.truth()
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _check_names(ways: Sequence[Way]) -> None:
@@ -186,19 +268,22 @@ def _ways_at(condition: str, ways: Sequence[Way], setting: Setting) -> list[Way]
 
 
 def _embed_gallery(
-    faces: FaceList, judge: Judge, setting: Setting, advance: Callable[[int], None]
+    faces: FaceList, judge: Judge, setting: Setting, clock: _Clock, advance: Callable[[int], None]
 ) -> NDArray[np.float32]:
     found = []
-    for start, block in _blocks(faces, setting):
-        found.append(judge.embed(AS_IT_IS, block, setting.crop))
+    for start, block in _blocks(faces, setting, clock):
+        with clock.of("embedding", len(block)):
+            found.append(judge.embed(AS_IT_IS, block, setting.crop))
         advance(start + len(block))
     return np.concatenate(found)
 
 
-def _blocks(faces: FaceList, setting: Setting) -> Iterator[tuple[int, Tensor]]:
+def _blocks(faces: FaceList, setting: Setting, clock: _Clock) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(faces), FACES_PER_BLOCK):
         rows = range(start, min(start + FACES_PER_BLOCK, len(faces)))
-        yield start, images.to_faces(np.stack([face(faces, row, setting) for row in rows]))
+        with clock.of("reading", len(rows)):
+            block = images.to_faces(np.stack([face(faces, row, setting) for row in rows]))
+        yield start, block
 
 
 def _readable(faces: FaceList, setting: Setting) -> tuple[NDArray[np.bool_], list[BadPicture]]:

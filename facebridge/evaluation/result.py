@@ -12,8 +12,10 @@ from os import fsync
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-T = TypeVar("T", "Figure", "Row", "Example", "Evaluation")
+T = TypeVar("T", "Figure", "Row", "Threshold", "Groups", "GroupFigures", "Example", "Evaluation")
 ScoreKind = Literal["original", "generated", "fused"]
+Impostors = Literal["within", "probe"]
+"""Which impostor pairs count for a group: those whose two faces are in it, or those whose probe is."""
 FILE_NAME = "metrics.json"
 FORMAT = 1
 
@@ -53,6 +55,46 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """The score from which on pairs are accepted, so that no more than a share of the impostor pairs is."""
+
+    false_accept_rate: float
+    """The share asked for."""
+    score: Figure
+    reached: float | None
+    """The share of the impostor pairs that is accepted; None where the score is not measurable."""
+    num_false_accepts: int | None
+    num_impostors: int
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """The errors of one group; figures: "false_reject_rate", "false_accept_rate" and, with a gallery, "rank1"."""
+
+    name: str
+    num_people: int
+    num_genuine: int
+    num_impostors: int
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The errors of a row by the groups of one column, at one threshold for all."""
+
+    column: str
+    impostors: Impostors
+    false_accept_rate: float
+    """At which the threshold was set, over all impostor pairs."""
+    threshold: Figure
+    groups: list[GroupFigures]
+    largest_ratio: dict[str, Figure]
+    """Largest over smallest rate among the groups that are known, for "false_reject_rate" and "false_accept_rate"."""
+    ratio_to_mean: dict[str, Figure]
+    """Largest rate over the geometric mean of all."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One way of making the face, at one condition, under one kind of score."""
 
@@ -66,6 +108,10 @@ class Row:
     """Share of probes found within the first 1, 2, 3 ... identities."""
     histogram: dict[str, list[float]] = field(default_factory=dict)
     """{"edges": n + 1 numbers, "genuine": n shares, "impostor": n shares}, or empty."""
+    thresholds: list[Threshold] = field(default_factory=list)
+    """By falling false accept rate."""
+    groups: list[Groups] = field(default_factory=list)
+    """One for each column that was asked for."""
 
     def __post_init__(self) -> None:
         if self.score_kind not in get_args(ScoreKind):
@@ -154,9 +200,30 @@ def _evaluation(entry: Any) -> Evaluation:
 
 def _row(entry: Mapping[str, Any]) -> Row:
     values = dict(entry)
-    values["figures"] = {name: _build(Figure, figure) for name, figure in values.get("figures", {}).items()}
+    values["figures"] = _figures(values.get("figures", {}))
     values["curve_roc"] = [(point[0], point[1]) for point in values.get("curve_roc", [])]
+    values["thresholds"] = [
+        _build(Threshold, {**each, "score": _build(Figure, each.get("score", {}))})
+        for each in values.get("thresholds", [])
+    ]
+    values["groups"] = [_groups(each) for each in values.get("groups", [])]
     return _build(Row, values)
+
+
+def _groups(entry: Mapping[str, Any]) -> Groups:
+    values = dict(entry)
+    values["threshold"] = _build(Figure, values.get("threshold", {}))
+    for name in ("largest_ratio", "ratio_to_mean"):
+        values[name] = _figures(values.get(name, {}))
+    values["groups"] = [
+        _build(GroupFigures, {**each, "figures": _figures(each.get("figures", {}))})
+        for each in values.get("groups", [])
+    ]
+    return _build(Groups, values)
+
+
+def _figures(entry: Mapping[str, Any]) -> dict[str, Figure]:
+    return {name: _build(Figure, figure) for name, figure in entry.items()}
 
 
 def _build(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -248,3 +315,21 @@ _METRICS = (
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
+
+_GROUP_METRICS = (
+    Metric(
+        "false_reject_rate",
+        "False reject rate",
+        "Share of the genuine pairs whose probe is in the group that is rejected at the threshold.",
+        better="lower",
+    ),
+    Metric(
+        "false_accept_rate",
+        "False accept rate",
+        "Share of the group's impostor pairs that is accepted at the threshold.",
+        better="lower",
+    ),
+    METRICS["rank1"],
+)
+GROUP_METRICS: dict[str, Metric] = {metric.name: metric for metric in _GROUP_METRICS}
+"""The figures of a group."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from facebridge.crops import Convention, Crop
 from facebridge.data.face_list import FaceList
 from facebridge.data.reading import aligned
+from facebridge.evaluation.normalisation import ScoreNormalisation
 
 FULL_SIZE = "full size"
 
@@ -24,6 +25,8 @@ class Setting:
     baseline: str = "bicubic"
     """The way whose score is the original one in a fused score; at full size it is the face as it is."""
     title: str = "Evaluation"
+    normalisation: ScoreNormalisation | None = None
+    """What is done to scores before anything is read off them; None: they are cosines."""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def conditions(self) -> dict[str, tuple[int, int]]:

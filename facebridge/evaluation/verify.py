@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 LOW_CONFIDENCE_FALSE_ACCEPTS = 10
 """Fewer expected false accepts than this: the figure is given, marked as uncertain."""
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
+NONE_ACCEPTED = "no score can be accepted: the highest are equal, and of impostor pairs"
+"""Why a threshold is inf."""
 POINTS_PER_DECADE = 60
 """Steps of the false accept rate in a thinned ROC: two pixels of a plot 120 pixels a decade wide."""
 SAMPLE_SIZE = 65_536
@@ -168,6 +170,32 @@ def corner_counts(
         at_least = len(sample) - np.searchsorted(sample, levels, "left")
         counts.append(np.concatenate([[0], np.stack([above, at_least], axis=1).ravel(), [len(sample)]]))
     return counts[0], counts[1]
+
+
+def lowest_accepted(
+    scores: NDArray[np.floating],
+    genuine: NDArray[np.bool_],
+    weights: NDArray[np.float32],
+    num_impostors: NDArray[np.floating],
+    far: Sequence[float] = FALSE_ACCEPT_RATES,
+) -> tuple[NDArray[np.float64], bool]:
+    """Thresholds in resamples, where each pair counts as often as its two people were drawn.
+
+    scores, genuine: (num_pairs,) the highest scores, falling; weights: (num_pairs, num_resamples); num_impostors:
+    (num_resamples,) weight of all impostor pairs. Gives (num_far, num_resamples), NaN where no score can be accepted
+    (at a rate that a resample cannot show, no impostor pair is), and whether some resample would accept more.
+    """
+    begins = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    drawn = np.add.reduceat(weights, begins, axis=0) > 0
+    of_impostors = np.add.reduceat(np.where(genuine[:, None], 0, weights), begins, axis=0)
+    false_accepts = np.cumsum(of_impostors, axis=0, dtype=np.float64)
+    levels, found = np.append(scores[begins], np.nan).astype(np.float64), []
+    places, too_few = np.arange(len(begins))[:, None], False
+    for rate in far:
+        allowed = np.array([num_allowed(rate, int(total)) if total else 0 for total in num_impostors])
+        found.append(levels[np.where(drawn & (false_accepts <= allowed), places, -1).max(axis=0)])
+        too_few |= bool(((false_accepts[-1] <= allowed) & (num_impostors > 0)).any())
+    return np.stack(found), too_few
 
 
 def num_allowed(false_accept_rate: float, num_impostors: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from facebridge import crops
 from facebridge.crops import Crop
 from facebridge.hallucination import enlarge, hallucinate
-from facebridge.method import Method
+from facebridge.method import HallucinationMethod
 from facebridge.recogniser import Mirror, Recogniser
 
 FACES_PER_BLOCK = 32
@@ -41,7 +41,7 @@ def baselines(crop: Crop) -> list[Way]:
     ]
 
 
-def of_method(name: str, method: Method[Any]) -> Way:
+def of_method(name: str, method: HallucinationMethod[Any]) -> Way:
     """The faces that a trained method generates."""
     return Way(name, lambda faces: hallucinate(method, faces), generated=True)
 
@@ -52,6 +52,11 @@ class Judge:
 
     recogniser: Recogniser
     mirror: Mirror = "none"
+
+    @property
+    def threads(self) -> int:
+        """Threads that the recogniser works with: its own, where it has some beside torch's."""
+        return int(getattr(self.recogniser.network, "threads", torch.get_num_threads()))
 
     @torch.no_grad()
     def embed(self, way: Way, source: Tensor, crop: Crop) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Any recogniser exported to ONNX, with a small TOML beside it (NETWORK.onnx, NETWORK.toml) that says what it takes."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +95,7 @@ class OnnxNetwork(nn.Module):
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.path = path
         self.is_channels_last = settings.layout == "NHWC"
+        self.threads = threads or os.cpu_count() or 1
         self._session = _session(path, threads)
         self._input = _pick(path, "input", settings.input, self._session.get_inputs())
         self._output = _pick(path, "output", settings.output, self._session.get_outputs()).name

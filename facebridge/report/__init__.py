@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from facebridge.evaluation.result import METRICS, Evaluation, read
+from facebridge.evaluation.result import GROUP_METRICS, METRICS, Evaluation, read
 from facebridge.report.section import Section
 from facebridge.report.tables import common_tables
 
@@ -71,10 +71,13 @@ def _page(sections: Sequence[Section]) -> str:
     )
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     used = {name for section in sections for name in section.metric_names}
+    has_groups = any(section.divisions for section in sections)
+    of_groups = [metric for name, metric in GROUP_METRICS.items() if has_groups and name not in used]
     return environment.get_template("page.html.j2").render(
         sections=sections,
         common=common_tables([section.evaluation for section in sections]),
-        metrics=[metric for name, metric in METRICS.items() if name in used],
+        metrics=[*(metric for name, metric in METRICS.items() if name in used), *of_groups],
+        has_groups=has_groups,
         style=style,
         style_hash=b64encode(sha256(style.encode()).digest()).decode(),
     )

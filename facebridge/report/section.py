@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from facebridge.evaluation.result import METRICS, Evaluation, Example, Row
+from facebridge.evaluation.result import GROUP_METRICS, METRICS, Evaluation, Example, Groups, Row
+from facebridge.report.error_tables import ErrorTable, group_table, ratio_table, threshold_table
+from facebridge.report.group_plots import group_plot
 from facebridge.report.pictures import Picture, picture
-from facebridge.report.plots import Plot, cmc_plot, histogram_plot, line_style, roc_plot, score_range
+from facebridge.report.plots import cmc_plot, det_plot, histogram_plot, roc_plot, score_range
+from facebridge.report.svg import Plot, line_style
 from facebridge.report.tables import Table, figure_table
 from facebridge.report.verdict import ENLARGING, headline_metrics, label, ordered, verdict
 
@@ -41,6 +45,18 @@ class Case:
     identity: str
     caption: str
     faces: list[Face]
+
+
+@dataclass(frozen=True)
+class Division:
+    """The errors by the groups of one column."""
+
+    groups: Groups
+    """Of the first row: its column and rules are those of all."""
+    plots: list[list[Plot]]
+    """By rate, then by condition; of a single condition all in one."""
+    ratios: ErrorTable
+    figures: ErrorTable
 
 
 class Section:
@@ -92,6 +108,26 @@ class Section:
         return [roc_plot(c, self._at(c), self._methods, f"{self.name}-roc-{i}") for i, c in self._with("curve_roc")]
 
     @cached_property
+    def det(self) -> list[Plot]:
+        return [det_plot(c, self._at(c), self._methods, f"{self.name}-det-{i}") for i, c in self._with("curve_roc")]
+
+    @cached_property
+    def thresholds(self) -> ErrorTable:
+        return threshold_table(self.evaluation, f"{self.name}-thresholds")
+
+    @cached_property
+    def divisions(self) -> list[Division]:
+        """The columns by whose groups errors are given."""
+        num_columns = max((len(row.groups) for row in self.rows), default=0)
+        return [self._division(column) for column in range(num_columns)]
+
+    @cached_property
+    def speed(self) -> str:
+        """How fast the judge was, in a sentence; empty if it was not measured."""
+        speed = self.evaluation.provenance.get("speed")
+        return _speed_text(speed) if isinstance(speed, dict) else ""
+
+    @cached_property
     def cmc(self) -> list[Plot]:
         return [cmc_plot(c, self._at(c), self._methods, f"{self.name}-cmc-{i}") for i, c in self._with("curve_cmc")]
 
@@ -111,6 +147,25 @@ class Section:
             for number, condition in self._with("histogram")
         ]
 
+    def _division(self, column: int) -> Division:
+        rows = [row for row in self.rows if len(row.groups) > column]
+        name = f"{self.name}-groups-{column + 1}"
+        rates = [GROUP_METRICS[kind] for kind in rows[0].groups[column].largest_ratio]
+        conditions = [c for c in self.evaluation.conditions if any(row.condition == c for row in rows)]
+        plots = [
+            [
+                group_plot(rate, condition, self._at(condition), column, self._methods, f"{name}-{number}-{place}")
+                for place, condition in enumerate(conditions)
+            ]
+            for number, rate in enumerate(rates)
+        ]
+        return Division(
+            groups=rows[0].groups[column],
+            plots=[sum(plots, [])] if len(conditions) == 1 else plots,
+            ratios=ratio_table(rows, column, f"{name}-ratios"),
+            figures=group_table(rows, column, f"{name}-figures"),
+        )
+
     @cached_property
     def _methods(self) -> list[str]:
         return list(dict.fromkeys(row.method for row in self.rows))
@@ -121,6 +176,25 @@ class Section:
     def _with(self, curve: str) -> Sequence[tuple[int, str]]:
         conditions = enumerate(self.evaluation.conditions, 1)
         return [(number, name) for number, name in conditions if any(getattr(row, curve) for row in self._at(name))]
+
+
+def _speed_text(speed: dict[str, Any]) -> str:
+    mirrored = "" if speed["mirror"] == "none" else f", each with its mirror image ({speed['mirror']})"
+    threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
+    return (
+        f"{speed['recogniser']} embedded {_count_text(speed['faces_embedded_per_sec'])} faces a second on {threads}"
+        f"{mirrored}, and {_count_text(speed['faces_read_aligned_and_embedded_per_sec'])} with reading and aligning; "
+        f"{_count_text(speed['pairs_matched_per_sec'])} pairs were matched a second. Other work on the machine makes "
+        "these figures smaller."
+    )
+
+
+def _count_text(number: float) -> str:
+    """Three digits: 53.3, 1,230, 8.79 million."""
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{word}"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _cases(examples: Sequence[Example], folder: Path) -> list[tuple[str, list[Case]]]:

@@ -20,13 +20,14 @@ _LOW_CONFIDENCE = "low confidence: the figure rests on few cases"
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as text; `note` is the mark of the note that explains it, or empty."""
+    """One figure as text; `note` is the mark of the note that explains it, or empty; `count` says of how many it is."""
 
     value: str
     interval: str = ""
     note: str = ""
     is_measured: bool = True
     is_emphasised: bool = False
+    count: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def figure_table(evaluation: Evaluation, metric_names: Sequence[str], name: str)
     metrics = [METRICS[metric] for metric in metric_names]
     rows = [row for row in ordered(evaluation.rows) if any(metric in row.figures for metric in metric_names)]
     groups = [(metric, _conditions(evaluation, metric)) for metric in metrics]
-    notes = _Notes()
+    notes = Notes()
     lines = _lines(evaluation, rows, groups, notes)
     return Table(name, " and ".join(metric.label for metric in metrics), groups, lines, notes.texts)
 
@@ -75,7 +76,7 @@ def common_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
 def _common(evaluations: Sequence[Evaluation], metric: Metric, name: str) -> Table:
     counted = [condition for one in evaluations for condition in _conditions(one, metric)]
     shared = [condition for condition in dict.fromkeys(counted) if counted.count(condition) > 1]
-    groups, notes, lines = [(metric, shared)], _Notes(), []
+    groups, notes, lines = [(metric, shared)], Notes(), []
     for evaluation in evaluations:
         rows = [row for row in ordered(evaluation.rows) if row.condition in shared and metric.name in row.figures]
         lines += _lines(evaluation, rows, groups, notes)
@@ -91,7 +92,7 @@ def _conditions(evaluation: Evaluation, metric: Metric) -> list[str]:
 
 
 def _lines(
-    evaluation: Evaluation, rows: Sequence[Row], groups: Sequence[tuple[Metric, list[str]]], notes: "_Notes"
+    evaluation: Evaluation, rows: Sequence[Row], groups: Sequence[tuple[Metric, list[str]]], notes: "Notes"
 ) -> list[Line]:
     columns = [(metric, condition) for metric, conditions in groups for condition in conditions]
     winners = [winner([row for row in evaluation.rows if row.condition == c], metric) for metric, c in columns]
@@ -107,24 +108,28 @@ def _lines(
     return lines
 
 
-def _cell(figure: Figure | None, metric: Metric, notes: "_Notes", is_emphasised: bool) -> Cell:
+def _cell(figure: Figure | None, metric: Metric, notes: "Notes", is_emphasised: bool) -> Cell:
     if figure is None:
         return Cell("not run", is_measured=False)
     if figure.value is None:
         return Cell("not measurable", note=notes.mark(figure.reason), is_measured=False)
-    note = ""
-    if figure.low_confidence:
-        note = notes.mark(f"{_LOW_CONFIDENCE} ({figure.reason})" if figure.reason else _LOW_CONFIDENCE)
-    return Cell(value_text(figure, metric), interval_text(figure, metric), note, is_emphasised=is_emphasised)
+    return Cell(value_text(figure, metric), interval_text(figure, metric), notes.doubt(figure), True, is_emphasised)
 
 
-class _Notes:
+class Notes:
     """Marks a, b, c ... for the different texts of one table."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
+    def doubt(self, figure: Figure) -> str:
+        """The mark of what has to be said of a measured figure; empty if nothing has."""
+        if figure.low_confidence:
+            return self.mark(f"{_LOW_CONFIDENCE} ({figure.reason})" if figure.reason else _LOW_CONFIDENCE)
+        return self.mark(figure.reason) if figure.reason else ""
+
     def mark(self, text: str) -> str:
+        """The mark of a text."""
         for mark, known in self.texts.items():
             if known == text:
                 return mark

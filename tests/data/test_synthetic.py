@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from facebridge.data import synthetic
 from facebridge.data.synthetic import optics, people
-from facebridge.data.synthetic.folder import COLUMNS
+from facebridge.data.synthetic.folder import COLUMNS, _person_cells
 from facebridge.data.synthetic.optics import Pigments
 from facebridge.data.synthetic.shots import shot_parameters
 from facebridge.data.synthetic.truth import Part
@@ -234,6 +234,15 @@ def test_without_truth_there_is_none() -> None:
     assert len(drawn.landmarks68) == len(drawn.parsing) == len(drawn.mask) == 0
 
 
+def test_drawn_people_are_about_evenly_light_medium_and_dark() -> None:
+    tones = [_person_cells(0, identity)["skin_tone"] for identity in range(600)]
+    assert {tone: 150 < tones.count(tone) < 250 for tone in ("light", "medium", "dark")} == {
+        "light": True,
+        "medium": True,
+        "dark": True,
+    }
+
+
 @pytest.mark.parametrize("yaw_deg", [-90.0, 90.0])
 def test_profiles_show_the_nose_on_the_outline(yaw_deg: float) -> None:
     drawn = faces_at(yaw_deg)
@@ -294,6 +303,9 @@ def test_rendered_folder_holds_every_picture_of_its_face_list(tmp_path: Path) ->
     assert {row["identity"] for row in rows} == {"000005", "000006"}
     drawn = synthetic.render(9, [5], [1], size=64, domains=BOTH)
     for row in rows:
+        numbers = synthetic.identity_parameters(9, int(row["identity"])).numbers
+        assert float(row["age_0_to_1"]) == pytest.approx(numbers["age"], abs=5e-4)
+        assert row["skin_tone"] == ("light", "medium", "dark")[np.digitize(numbers["melanin"], [0.04, 0.12])]
         with Image.open(path.parent / row["path"]) as picture:
             assert picture.size == (64, 64)
             assert "drawn (synthetic) person" in picture.info["Source"]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facebridge.data.face_list import FaceList
+from facebridge.evaluation import bootstrap, comparison, verification
 from facebridge.evaluation.comparison import GalleryAndProbes, Pairs, by_split
 from facebridge.evaluation.protocol import PairProtocol
 
@@ -186,3 +187,60 @@ def test_pictures_left_out_are_counted() -> None:
     assert isinstance(left, GalleryAndProbes)
     assert left.describe()["pictures left out"] == 1
     assert len(left.probe) == len(compared.probe) - 1
+
+
+def people_of(compared: GalleryAndProbes | Pairs) -> tuple[list[int], list[int]]:
+    """Both people of each score, as numbers."""
+    if isinstance(compared, Pairs):
+        ends = compared.second_ids.tolist(), compared.first_ids.tolist()
+    else:
+        both = [(probe.identity, gallery.identity) for probe in compared.probe for gallery in compared.gallery]
+        ends = [one for one, _ in both], [other for _, other in both]
+    return tuple([IDENTITIES.index(name) for name in end] for end in ends)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", [Pairs, GalleryAndProbes])
+def test_thresholds_and_their_intervals_are_those_of_copies_laid_out(kind: type) -> None:
+    compared = Pairs(pairs(), faces(), "all") if kind is Pairs else by_split(faces(), "the list")
+    scores = compared.scores(embeddings(compared.probe), embeddings(compared.gallery))
+    first, second = people_of(compared)
+    genuine = np.array(first) == np.array(second)
+    point = verification(scores.ravel(), genuine, (0.01,)).at(0.01)
+    found = compared.judge(scores).thresholds
+    assert [each.false_accept_rate for each in found] == [1e-2, 1e-3, 1e-4]
+    assert found[0].score.value == point.threshold
+    assert (found[0].num_false_accepts, found[0].num_impostors) == (point.num_false_accepts, (~genuine).sum())
+    assert found[0].reached == np.mean(scores.ravel()[~genuine] >= point.threshold)
+    assert found[2].score.value is None
+    assert "impostor pairs cannot show" in found[2].score.reason
+    resampled = []
+    for drawn in bootstrap.draws(len(IDENTITIES), bootstrap.NUM_RESAMPLES, seed=0):
+        times = [drawn[a] if a == b else drawn[a] * drawn[b] for a, b in zip(first, second, strict=True)]
+        copies, kinds = np.repeat(scores.ravel(), times), np.repeat(genuine, times)
+        impostors = np.sort(copies[~kinds])[::-1]
+        rejected = impostors[int(0.01 * len(impostors) + 1e-9)]
+        if (copies > rejected).any():
+            resampled.append(copies[copies > rejected].min())
+    assert (found[0].score.low, found[0].score.high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
+
+
+def test_intervals_of_thresholds_do_not_depend_on_how_many_scores_are_looked_at() -> None:
+    random = np.random.default_rng(2)
+    people = random.integers(0, 30, (2, 6000))
+    genuine = people[0] == people[1]
+    # The impostor pairs of a few people score highest, so that resamples with many of them look far down.
+    scores = random.normal(size=6000) + 3 * (people < 2).any(0) + 2 * genuine
+    compared = comparison.Compared(people[0], people[1], people[0], people[1], genuine)
+    found = comparison._thresholds(scores, compared)
+    for each in found[:2]:
+        wanted = bootstrap.threshold_interval(scores, genuine, people[0], people[1], each.false_accept_rate)
+        assert (each.score.value, each.score.low, each.score.high) == pytest.approx(
+            (wanted.value, wanted.low, wanted.high)
+        )
+
+
+def test_scores_that_are_all_equal_have_no_threshold() -> None:
+    compared = by_split(faces(), "the list")
+    found = compared.judge(np.zeros((len(compared.probe), len(compared.gallery)))).thresholds
+    assert found[0].score.value is None
+    assert "no score can be accepted" in found[0].score.reason

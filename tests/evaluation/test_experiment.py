@@ -16,6 +16,7 @@ from facebridge.data import face_list
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation import examples, experiment, result, ways
 from facebridge.evaluation.comparison import Pairs, by_split
+from facebridge.evaluation.groups import Grouping, by_group, members
 from facebridge.evaluation.protocol import PairProtocol
 from facebridge.evaluation.result import Evaluation
 from facebridge.evaluation.setting import FULL_SIZE, Setting
@@ -314,6 +315,50 @@ def test_unreadable_picture_on_both_sides_of_pairs_is_named_once(material: Mater
     assert bad in paths
     assert [refused["picture"] for refused in done.provenance["pictures refused"]] == [str(faces.root / bad)]
     assert done.protocol["pairs left out"] == 2 * drawn.PEOPLE
+
+
+def test_groups_of_every_row_are_those_of_its_scores(material: Material, tmp_path: Path) -> None:
+    compared = by_split(material.faces, "drawn")
+    same = Way("same", lambda faces: faces, generated=True)
+    by = [Grouping("skin_tone"), Grouping("yaw_deg", (0, 10, 90))]
+    done = experiment.evaluate(compared, [same], judge(), setting(()), tmp_path, by=by)
+    found = scores_of(tmp_path)
+    assert [each.column for each in done.rows[0].groups] == ["skin_tone", "absolute yaw_deg"]
+    assert [group.name for group in done.rows[0].groups[1].groups] == ["0 to 10", "10 to 90"]
+    for row in done.rows:
+        scores = found[f"{row.condition}/{row.method}/{row.score_kind}"]
+        for grouping, groups in zip(by, row.groups, strict=True):
+            division = members(grouping, compared.probe, compared.gallery)
+            assert by_group(scores, compared.compared, division, compared.found(scores)) == groups
+    assert result.read(tmp_path) == done
+
+
+def test_faces_that_cannot_be_divided_are_refused_before_anything_is_done(material: Material, tmp_path: Path) -> None:
+    compared = by_split(material.faces, "drawn")
+    with pytest.raises(ValueError, match="no column 'sex'"):
+        experiment.evaluate(compared, [], judge(), setting(()), tmp_path / "out", by=[Grouping("sex")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_speed_of_judge_and_matching_is_kept(material: Material) -> None:
+    speed = material.done.provenance["speed"]
+    assert (speed["recogniser"], speed["mirror"]) == ("mobile_facenet", "sum")
+    assert speed["threads"] >= 1
+    assert 0 < speed["faces_read_aligned_and_embedded_per_sec"] < speed["faces_embedded_per_sec"]
+    assert speed["pairs_matched_per_sec"] > 0
+
+
+def test_rates_are_counts_over_seconds_and_the_first_of_a_part_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0, 5, 10, 12, 20, 21, 30, 31])
+    monkeypatch.setattr(experiment, "perf_counter", lambda: next(times))
+    clock = experiment._Clock()
+    for part, count in (("embedding", 32), ("embedding", 20), ("reading", 4), ("matching", 1000)):
+        with clock.of(part, count):
+            pass
+    speed = clock.speed(judge())
+    assert speed["faces_embedded_per_sec"] == pytest.approx(20 / 2)
+    assert speed["faces_read_aligned_and_embedded_per_sec"] == pytest.approx(1 / (2 / 20 + 1 / 4), rel=0.01)
+    assert speed["pairs_matched_per_sec"] == 1000
 
 
 def test_two_ways_of_one_name_are_refused(material: Material, tmp_path: Path) -> None:

@@ -4,10 +4,36 @@ import json
 
 import pytest
 
-from facebridge.evaluation.result import METRICS, Evaluation, Example, Figure, Row, read, true_accept_rate_name
+from facebridge.evaluation.result import (
+    METRICS,
+    Evaluation,
+    Example,
+    Figure,
+    GroupFigures,
+    Groups,
+    Row,
+    Threshold,
+    read,
+    true_accept_rate_name,
+)
 
 FIGURES = {"rank1": Figure(0.5, 0.4, 0.6), "true_accept_rate@0.0001": Figure(None, reason="too few impostor pairs")}
-ROW = Row("bicubic", "7x6", "fused", FIGURES, [(0.0, 0.1), (1.0, 1.0)], [0.5, 1.0], {"edges": [0.0, 1.0]})
+THRESHOLDS = [
+    Threshold(0.01, Figure(0.31, 0.29, 0.33), 0.0098, 49, 5000),
+    Threshold(0.0001, Figure(None, reason="too few impostor pairs"), None, None, 5000),
+]
+RATES = {"false_reject_rate": Figure(0.2, 0.1, 0.3), "false_accept_rate": Figure(0.0, reason="none")}
+GROUPS = Groups(
+    "skin_tone",
+    "within",
+    0.001,
+    Figure(0.4),
+    [GroupFigures("dark", 20, 100, 1000, {**RATES, "rank1": Figure(0.9)}), GroupFigures("unknown", 1, 2, 0, RATES)],
+    {"false_reject_rate": Figure(1.5, 1.2), "false_accept_rate": Figure(None, reason="no false accepts")},
+    {"false_reject_rate": Figure(1.2), "false_accept_rate": Figure(None, reason="no false accepts")},
+)
+CURVES = [(0.0, 0.1), (1.0, 1.0)], [0.5, 1.0], {"edges": [0.0, 1.0]}
+ROW = Row("bicubic", "7x6", "fused", FIGURES, *CURVES, THRESHOLDS, [GROUPS])
 EXAMPLE = Example("Zoë", "7x6", "source.png", {"bicubic": "b.png"}, "target.png", {"bicubic": 0.3}, "worst")
 EVALUATION = Evaluation(
     "LFW", {"pairs": 1000}, ["7x6"], [ROW], [EXAMPLE], {"seeds": [0], "refused": {"a.jpg": "empty"}}
@@ -18,6 +44,15 @@ def test_write_and_read_give_the_same_evaluation(tmp_path):
     path = EVALUATION.write(tmp_path / "out")
     assert [entry.name for entry in path.parent.iterdir()] == ["metrics.json"]
     assert read(tmp_path / "out") == read(path) == EVALUATION
+
+
+def test_an_evaluation_written_without_thresholds_and_groups_is_read():
+    entry = json.loads(EVALUATION.to_json())
+    for row in entry["rows"]:
+        del row["thresholds"], row["groups"]
+    (row,) = Evaluation.from_json(json.dumps(entry)).rows
+    assert (row.thresholds, row.groups) == ([], [])
+    assert row.figures == ROW.figures
 
 
 def test_a_row_is_found_by_method_condition_and_kind():
@@ -51,6 +86,9 @@ def test_meaningless_entries_are_refused(make, message):
         ({"format": 99}, "not an evaluation of format 1"),
         ({"colour": 1}, "Evaluation: unknown key 'colour'; known: title"),
         ({"rows": [{"method": "m"}]}, "Row: .*missing"),
+        ({"rows": [{"thresholds": [{"far": 1}]}]}, "Figure: .*missing"),
+        ({"rows": [{"groups": [{"threshold": {"value": 1}, "groups": [{"people": 1}]}]}]}, "GroupFigures: unknown"),
+        ({"rows": [{"groups": [{"threshold": {"value": 1}, "share": 2}]}]}, "Groups: unknown key 'share'"),
     ],
 )
 def test_a_file_that_is_no_evaluation_is_named(tmp_path, change, message):

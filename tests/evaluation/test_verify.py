@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from facebridge.evaluation import roc, verification
+from facebridge.evaluation.verify import lowest_accepted
 
 
 @st.composite
@@ -142,3 +143,32 @@ def test_thinned_roc_lies_on_the_exact_curve_and_spans_every_decade():
     on_thinned = y[np.searchsorted(x, wanted, "right") - 1]
     on_exact = exact_y[np.searchsorted(exact_x, wanted, "right") - 1]
     assert np.abs(on_thinned - on_exact).max() < 0.02
+
+
+@settings(max_examples=50, deadline=None)
+@given(tied_pairs(), st.integers(0, 100))
+def test_thresholds_of_weighted_pairs_equal_those_of_copies(pairs, seed):
+    scores, genuine = pairs
+    weights = np.random.default_rng(seed).integers(0, 4, (len(scores), 8))
+    order = np.argsort(-scores)
+    found, more = lowest_accepted(
+        scores[order], genuine[order], weights[order].astype(np.float32), weights[~genuine].sum(0), [0.3, 0.1]
+    )
+    assert not more
+    for far, row in zip([0.3, 0.1], found, strict=True):
+        for counts, threshold in zip(weights.T, row, strict=True):
+            copies, kinds = np.repeat(scores, counts), np.repeat(genuine, counts)
+            if kinds.all():  # no impostor pair: every genuine pair is accepted
+                assert np.array_equal(threshold, copies.min() if len(copies) else np.nan, equal_nan=True)
+                continue
+            highest = max(copies[~kinds])
+            levels = [level for level in sorted(set(copies)) if np.mean(copies[~kinds] >= level) <= far]
+            assert np.array_equal(threshold, min(levels, default=np.nan), equal_nan=True)
+            assert not levels or min(levels) > highest or (copies[~kinds] >= min(levels)).any()
+
+
+def test_too_few_scores_for_a_threshold_are_told():
+    scores, weights = np.array([3.0, 2.0, 1.0]), np.ones((3, 1), np.float32)
+    genuine = np.array([False, True, False])
+    assert lowest_accepted(scores, genuine, weights, np.array([20.0]), [0.2])[1]
+    assert not lowest_accepted(scores, genuine, weights, np.array([20.0]), [0.05])[1]

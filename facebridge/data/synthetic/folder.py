@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from facebridge.data.synthetic.people import identity_parameters
 from facebridge.data.synthetic.rendering import Shots, render
 
 LIST_NAME = "faces.csv"
@@ -16,7 +17,12 @@ POINT_COLUMNS = (
     "right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y", "nose_x", "nose_y",
     "mouth_right_x", "mouth_right_y", "mouth_left_x", "mouth_left_y",
 )  # fmt: skip
-COLUMNS = ("path", "identity", "domain", "session", "split", "yaw_deg", "expression", "pair", *POINT_COLUMNS)
+COLUMNS = (
+    "path", "identity", "domain", "session", "split", "yaw_deg", "expression", "pair", "skin_tone", "age_0_to_1",
+    *POINT_COLUMNS,
+)  # fmt: skip
+LIGHT_MELANIN, DARK_MELANIN = 0.04, 0.12
+"""Melanosome fractions of the skin below which it is called light, and from which on it is called dark."""
 
 _NOTICE = "A drawn (synthetic) person; nobody was photographed. FaceBridge embedded faces"
 
@@ -63,6 +69,7 @@ _PICTURES_AT_ONCE = 32
 def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[dict[str, str]]:
     pictures = (drawn.faces[domain] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     rows = []
+    of_person = {identity: _person_cells(seed, identity) for identity in set(drawn.identity.tolist())}
     for i, picture in enumerate(pictures):
         identity, shot = int(drawn.identity[i]), int(drawn.shot[i])
         path = f"{identity:06d}/{shot:04d}_{domain}.png"
@@ -79,10 +86,19 @@ def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[
                 "yaw_deg": f"{float(drawn.yaw_deg[i]):.2f}",
                 "expression": _expression(drawn, i),
                 "pair": f"{identity:06d}_{shot:04d}",
+                **of_person[identity],
                 **dict(zip(POINT_COLUMNS, points, strict=True)),
             }
         )
     return rows
+
+
+def _person_cells(seed: int, identity: int) -> dict[str, str]:
+    """What is known of a drawn person: skin tone in three steps, and age from 0 (smooth) to 1 (lined), not in years."""
+    numbers = identity_parameters(seed, identity).numbers
+    melanin = numbers["melanin"]
+    tone = "light" if melanin < LIGHT_MELANIN else "medium" if melanin < DARK_MELANIN else "dark"
+    return {"skin_tone": tone, "age_0_to_1": f"{numbers['age']:.3f}"}
 
 
 def _expression(drawn: Shots, i: int) -> str:
