@@ -37,9 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--identities", type=int, default=IDENTITIES)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recogniser", default="embedded_judge")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    judge = Judge(recognisers.load("embedded_judge"), "sum")
+    judge = Judge(recognisers.load(arguments.recogniser), "sum")
     found: Embeddings = {}
     for person in range(FIRST_IDENTITY, FIRST_IDENTITY + arguments.identities):
         for condition, way, faces in _pictures(person):
