@@ -14,7 +14,7 @@ from facebridge.data.opening import open_faces
 from facebridge.embedding import JudgeSettings
 from facebridge.evaluation import calibration, comparison, experiment, over_protocols, protocol, ways
 from facebridge.evaluation.comparison import Comparison, Scores
-from facebridge.evaluation.groups import Grouping
+from facebridge.evaluation.groups import THRESHOLD_FALSE_ACCEPT_RATES, Grouping
 from facebridge.evaluation.normalisation import Kind, ScoreNormalisation
 from facebridge.evaluation.over_protocols import OverProtocols
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
@@ -55,7 +55,7 @@ class Request:
     top: int | None = None
     """The normalisation takes each face's most alike people of the cohort alone, so many; None: all."""
     calibrate: float | None = None
-    """False accept rate of whose threshold a card is written; None: no card."""
+    """False accept rate of whose threshold a card is written, and at which errors by group are given; None: no card."""
 
 
 def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evaluation:
@@ -87,6 +87,7 @@ def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evalu
         provenance=_provenance(request, judge),
     )
     compared, without_face = _comparison(request)
+    _check_rate(request, compared)
     normalisation, bad_cohort = _normalisation(request, judge, setting, compared)
     setting = replace(setting, normalisation=normalisation)
 
@@ -103,6 +104,7 @@ def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evalu
             out,
             advance=lambda faces, of: bar.step(faces),
             by=groupings,
+            far=THRESHOLD_FALSE_ACCEPT_RATES if request.calibrate is None else (request.calibrate,),
             plain=calibrate,
         )
     if refused_before := without_face | bad_cohort:
@@ -234,13 +236,19 @@ def _check_scores_as_asked(request: Request, settings: JudgeSettings | None) -> 
         raise ValueError("a card names the recogniser's files: give JudgeSettings where a threshold is calibrated")
 
 
+def _check_rate(request: Request, compared: Comparison) -> None:
+    """Refuse what cannot be calibrated before the work, not after it."""
+    if request.calibrate is not None:
+        calibration.check_rate(request.calibrate, int((~compared.compared.genuine).sum()))
+
+
 def _normalisation(
     request: Request, judge: Judge, setting: Setting, compared: Comparison
 ) -> tuple[ScoreNormalisation | None, dict[str, str]]:
     """The normalisation that is asked for, and the pictures of its cohort that could not be used, with the cause."""
     if request.normalise is None or request.cohort is None:
         return None, {}
-    people = [*compared.probe.column("identity").tolist(), *compared.gallery.column("identity").tolist()]
+    people = compared.people()
     cohort = open_faces(request.cohort, None, None, request.aligned)
     kind = cast(Kind, request.normalise)
     found, bad = face_match.with_cohort(kind, cohort, judge, setting.crop, setting.convention, people, request.top)

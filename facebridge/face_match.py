@@ -48,7 +48,9 @@ class FindingFaces:
     """Where the faces lie in pictures of which no list says it.
 
     aligned: the crop that they were aligned to. landmarks: CSV or Parquet with `path` and landmark columns; they win
-    over a list's own. detector: finds the faces of the pictures that are left; choose: which of several counts.
+    over a list's own. Its paths are those of the list, or relative to the side's folder; for a single picture, to the
+    table's folder, or its bare name. detector: finds the faces of the pictures that are left; choose: which of several
+    counts.
 
     ValueError: if aligned pictures are to be searched too, or `choose` is unknown.
     """
@@ -357,7 +359,8 @@ def _listed(path: Path, finding_faces: FindingFaces) -> FaceList:
         faces = FaceList(path.parent, {"path": [path.name], "identity": [path.name], "domain": ["vis"]})
         if finding_faces.landmarks is not None:
             known = face_list.read_landmarks(finding_faces.landmarks)
-            points = known.get(path.name, known.get(str(path)))
+            names = (Path(os.path.relpath(path, finding_faces.landmarks.parent)).as_posix(), str(path), path.name)
+            points = next((known[name] for name in names if name in known), None)
             if points is None:
                 raise ValueError(f"{finding_faces.landmarks}: has no landmarks of {path}")
             faces = faces.with_landmarks(points[None])

@@ -9,6 +9,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_PIXELS",
     "BadPicture",
     "decode",
+    "encode",
     "generated_by",
     "grid",
     "read",
@@ -90,18 +92,15 @@ def write(path: str | Path, picture: Tensor | NDArray[np.uint8], generated_by: s
     ValueError: if the suffix, the picture's shape or type, or the text is not one of these.
     """
     path = Path(path)
-    image_format = _WRITABLE.get(path.suffix.lower())
-    if image_format is None:
-        raise ValueError(f"{path}: pictures are written as {', '.join(_WRITABLE)}")
-    if isinstance(picture, Tensor):
-        picture = to_pictures(picture[None])[0]
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"{path}: expected a uint8 (H, W, 3) picture, got {picture.dtype} {picture.shape}")
-    options = _WRITE_OPTIONS[image_format] | ({} if generated_by is None else _mark(image_format, generated_by))
+    pixels = to_pictures(picture[None])[0] if isinstance(picture, Tensor) else picture
+    try:
+        data = encode(pixels, path.suffix, generated_by)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("xb") as file:
-            Image.fromarray(picture).save(file, image_format, **options)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -109,16 +108,36 @@ def write(path: str | Path, picture: Tensor | NDArray[np.uint8], generated_by: s
         temporary.unlink(missing_ok=True)
 
 
+def encode(picture: NDArray[np.uint8], suffix: str, generated_by: str | None = None) -> bytes:
+    """The bytes of the file that `write` writes: a picture (H, W, 3) uint8, `.png`, `.jpg` or `.jpeg`.
+
+    ValueError: as `write`.
+    """
+    image_format = _WRITABLE.get(suffix.lower())
+    if image_format is None:
+        raise ValueError(f"pictures are written as {', '.join(_WRITABLE)}")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"expected a uint8 (H, W, 3) picture, got {picture.dtype} {picture.shape}")
+    options = _WRITE_OPTIONS[image_format] | ({} if generated_by is None else _mark(image_format, generated_by))
+    file = BytesIO()
+    Image.fromarray(picture).save(file, image_format, **options)
+    return file.getvalue()
+
+
 def generated_by(path: str | Path) -> str | None:
     """What generated the face in this PNG or JPEG file, as `write` noted it; None if the file does not say.
 
+    Whatever the file says, the text is one that `write` takes and that a terminal shows: without control characters,
+    cut off where it is too long, "unknown" if nothing is left.
     BadPicture: if the file is not a picture.
     """
     with decoding.opened(_read_bytes(path, MAX_PIXELS), str(path), MAX_PIXELS) as image:
         text = image.info.get("comment" if image.format == "JPEG" else _PNG_KEY)
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="replace")
-    return text.removeprefix(_MARK) if isinstance(text, str) and text.startswith(_MARK) else None
+    if not isinstance(text, str) or not text.startswith(_MARK):
+        return None
+    return "".join(filter(str.isprintable, text.removeprefix(_MARK)))[:_LONGEST_MARK] or "unknown"
 
 
 def to_faces(pictures: NDArray[np.uint8]) -> Tensor:

@@ -89,9 +89,11 @@ def verbs(command: object) -> set[str]:
 
 def test_verbs_are_exactly_these() -> None:
     root = typer.main.get_command(cli.app)
-    assert verbs(root) == {"demo", "data", "train", "generate", "embed", "evaluate", "report", "weights", "methods"}
-    assert verbs(root.commands["data"]) == {"sets", "import", "check", "landmarks", "align", "render"}  # type: ignore[attr-defined]
-    assert verbs(root.commands["weights"]) == {"show", "convert"}  # type: ignore[attr-defined]
+    assert verbs(root) == {
+        *("demo", "data", "train", "generate", "embed", "evaluate", "match", "report", "weights", "methods")
+    }
+    assert verbs(root.commands["data"]) == {"sets", "import", "check", "landmarks", "align", "relabel", "render"}  # type: ignore[attr-defined]
+    assert verbs(root.commands["weights"]) == {"add", "convert", "list", "remove", "show"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["data", "render", "--help"]])

@@ -272,6 +272,71 @@ def test_card_of_an_evaluation_holds_the_threshold_of_its_plain_row(listed: Path
     assert row.figures["rank1"].value is not None
 
 
+def test_rate_that_the_pairs_cannot_show_is_refused_before_a_face_is_embedded(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=listed, calibrate=1e-6)
+    with pytest.raises(ValueError, match="cannot calibrate: .* it takes at least 1,000,000; add impostor pairs"):
+        evaluating.evaluate(request, JudgeSettings("embedded_judge", mirror="none"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_errors_by_group_are_those_at_the_threshold_of_the_card(listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(runs=[], faces=listed, by=("domain",), calibrate=0.1)
+    done = evaluating.evaluate(request, JudgeSettings("embedded_judge", mirror="none"), tmp_path)
+    (groups,) = done.rows[0].groups
+    assert groups.false_accept_rate == 0.1
+    assert groups.threshold.value == calibration.read(tmp_path / evaluating.CARD).calibration.threshold.value
+
+
+def others(folder: Path) -> Path:
+    """People who are not tested, one picture each camera."""
+    return synthetic.render_to(folder, identities=4, shots=1, size=96, seed=6, first_identity=500)
+
+
+def pairs_of(listed: Path, out: Path) -> list[tuple[str, str, bool]]:
+    """All pairs of the list's pictures in one camera; the table has names for the people of its own."""
+    faces = face_list.read(listed).where(domain="vis")
+    people = faces.column("identity").tolist()
+    rows = [(one, other) for one, other in combinations(range(len(faces)), 2)]
+    keys = faces.keys()
+    text = "".join(f"{keys[a]},{keys[b]},{int(people[a] == people[b])},p{people[a]},p{people[b]}\n" for a, b in rows)
+    out.write_text(f"path_a,path_b,genuine,identity_a,identity_b\n{text}", "utf-8")
+    return [(keys[a], keys[b], people[a] == people[b]) for a, b in rows]
+
+
+def test_card_of_normalised_pairs_decides_as_the_pairs_were_decided(listed: Path, tmp_path: Path) -> None:
+    wanted = pairs_of(listed, tmp_path / "pairs.csv")
+    cohort = others(tmp_path / "cohort")
+    asked = {"normalise": "t", "cohort": cohort, "top": 3, "calibrate": 0.1}
+    request = evaluating.Request(runs=[], faces=listed, protocol=tmp_path / "pairs.csv", **asked)  # type: ignore[arg-type]
+    evaluating.evaluate(request, JudgeSettings("embedded_judge", mirror="none"), tmp_path / "out")
+    scores = np.load(tmp_path / "out" / "scores.npz")[f"{FULL_SIZE}/none/original"]
+    card = tmp_path / "out" / evaluating.CARD
+    names = {str(listed.parent / key): key for pair in wanted for key in pair[:2]}
+    matched = {
+        (names[pair.first], names[pair.second]): pair.score
+        for pair in face_match.match(listed, listed, card)
+        if {pair.first, pair.second} <= names.keys()
+    }
+    found = [matched[first, second] for first, second, _ in wanted]
+    np.testing.assert_allclose(found, scores, atol=1e-3)
+    held = calibration.read(card).calibration
+    assert held.num_genuine == sum(genuine for *_, genuine in wanted)
+    assert held.num_people == drawn.PEOPLE
+
+
+def test_cohort_of_people_whom_only_the_pairs_name_is_refused(listed: Path, tmp_path: Path) -> None:
+    pairs_of(listed, tmp_path / "pairs.csv")
+    cohort = face_list.read(others(tmp_path / "cohort"))
+    tested = face_list.read(listed).column("identity").tolist()[0]
+    people = [f"p{tested}", *cohort.column("identity").tolist()[1:]]
+    face_list.write(cohort.with_column("identity", people), tmp_path / "cohort" / "shared.csv")
+    request = evaluating.Request(
+        runs=[], faces=listed, protocol=tmp_path / "pairs.csv", normalise="z", cohort=tmp_path / "cohort" / "shared.csv"
+    )
+    with pytest.raises(ValueError, match=f"1 identity is in the cohort and in the test, the first: p{tested}"):
+        evaluating.evaluate(request, judge(), tmp_path / "out")
+
+
 def test_card_needs_the_settings_of_the_judge_and_one_protocol(listed: Path, tmp_path: Path) -> None:
     request = evaluating.Request(runs=[], faces=listed, calibrate=0.1)
     with pytest.raises(ValueError, match="give JudgeSettings"):
@@ -281,12 +346,12 @@ def test_card_needs_the_settings_of_the_judge_and_one_protocol(listed: Path, tmp
 
 
 def test_normalised_scores_are_those_of_the_cohort_by_hand(listed: Path, tmp_path: Path) -> None:
-    others = synthetic.render_to(tmp_path / "others", identities=4, shots=1, size=96, seed=6, first_identity=500)
+    cohort_list = others(tmp_path / "others")
     plain = evaluating.Request(runs=[], faces=listed)
     evaluating.evaluate(plain, judge(), tmp_path / "plain")
-    evaluating.evaluate(replace(plain, normalise="z", cohort=others), judge(), tmp_path / "z")
+    evaluating.evaluate(replace(plain, normalise="z", cohort=cohort_list), judge(), tmp_path / "z")
     before, after = (np.load(tmp_path / name / "scores.npz")["full size/none/original"] for name in ("plain", "z"))
-    crop, faces = crops.crop("sphereface"), face_list.read(others)
+    crop, faces = crops.crop("sphereface"), face_list.read(cohort_list)
     cohort = face_match.embed(judge(), faces, crop, "umeyama").embeddings
     gallery = face_match.embed(judge(), face_list.read(listed).where(split="gallery"), crop, "umeyama").embeddings
     against = gallery @ cohort.T

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from facebridge import images
 from facebridge.images import BadPicture
@@ -368,6 +369,15 @@ def test_generated_faces_say_so_in_their_file(suffix, tmp_path):
             assert file.getexif()[ExifTags.Base.ImageDescription].startswith("Generated face")
     images.write(path, torch.rand(3, 32, 24))
     assert images.generated_by(path) is None
+
+
+def test_what_a_file_says_of_its_generator_is_safe_to_print_and_to_write_again(tmp_path):
+    for text, wanted in [("run\x1b[2J\n1", "run[2J1"), ("x" * 3000, "x" * 1000), ("", "unknown")]:
+        metadata = PngInfo()
+        metadata.add_text("Description", f"Generated face, not a photograph. Made by: {text}")
+        Image.fromarray(PICTURE).save(tmp_path / "a.png", pnginfo=metadata)
+        assert images.generated_by(tmp_path / "a.png") == wanted
+        images.write(tmp_path / "b.png", PICTURE, generated_by=wanted)
 
 
 def test_png_is_written_exactly_and_jpeg_closely(tmp_path):

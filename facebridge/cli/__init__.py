@@ -8,6 +8,7 @@ import typer
 
 from facebridge import allocator
 from facebridge.cli import data, weights
+from facebridge.cli.match import match
 from facebridge.cli.options import (
     EXIT_STOPPED,
     EXIT_USER_ERROR,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
+app.command()(match)
 
 
 def main() -> None:
@@ -176,10 +178,30 @@ def evaluate(
     root: Root = None,
     landmarks: Landmarks = None,
     aligned: Aligned = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="COLUMN or COLUMN:EDGES of the face list (yaw_deg, skin_tone, age:0,18,30,60,inf): errors by group, "
+            "at one threshold for all. May be repeated."
+        ),
+    ] = None,
+    normalise: Annotated[str | None, typer.Option(help="Score normalisation: z, t or s; needs --cohort.")] = None,
+    cohort: Annotated[Path | None, typer.Option(help="Face list of people who are not tested.")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=2, help="Adaptive: only so many most alike faces of the cohort count.")
+    ] = None,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(
+            help="False accept rate: write its threshold into calibration.json, for match; errors by group are "
+            "given there too."
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title of the report.")] = "Evaluation",
 ) -> None:
     """Match hallucinated and plain probes against a gallery; writes figures, scores and the report."""
     from facebridge import evaluating
+    from facebridge.embedding import JudgeSettings
 
     protocols = expanded(protocol or [])
     request = evaluating.Request(
@@ -193,8 +215,13 @@ def evaluate(
         crop=crop,
         convention=convention,
         title=title,
+        by=tuple(by or ()),
+        normalise=normalise,
+        cohort=cohort,
+        top=top,
+        calibrate=calibrate,
     )
-    judge = evaluating.judge(recogniser, weights, settings or [], mirror)
+    judge = JudgeSettings(recogniser, weights, tuple(settings or ()), mirror)
     if len(protocols) > 1:
         figures, evaluations = evaluating.evaluate_folds(request, protocols, judge, out)
         for figure in figures:
@@ -206,6 +233,8 @@ def evaluate(
     for line in evaluating.headline(done):
         typer.echo(line)
     typer.echo(f"report: {out / evaluating.REPORT}")
+    if calibrate is not None:
+        typer.echo(f"card: {out / evaluating.CARD}")
     name_bad(evaluating.refused([done]))
 
 

@@ -17,7 +17,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from facebridge.evaluation.identify import Identities, codes
-from facebridge.evaluation.verify import FALSE_ACCEPT_RATES, checked_pairs, corner_counts, num_allowed, verification
+from facebridge.evaluation.verify import (
+    FALSE_ACCEPT_RATES,
+    allowed_weights,
+    checked_pairs,
+    corner_counts,
+    lowest_accepted,
+    verification,
+)
 
 NUM_RESAMPLES = 1000
 LEVEL = 0.95
@@ -114,46 +121,48 @@ def verification_intervals(
     }
 
 
-def threshold_interval(
+def threshold_intervals(
     scores: ArrayLike,
     genuine: ArrayLike,
     first_ids: Identities,
     second_ids: Identities,
-    far: float,
+    far: Sequence[float] = FALSE_ACCEPT_RATES,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> Interval:
-    """The threshold of `verification` at a false accept rate, and how far it moves with other people.
+) -> list[Interval]:
+    """The thresholds of `verification` at some false accept rates, and how far they move with other people.
 
     scores, genuine, identities: as in `verification_intervals`. A resample in which no score can be accepted has no
-    threshold and is left out; None where `verification` has no finite one.
+    threshold and is left out; None where `verification` has no finite one. Only as many of the highest scores are
+    looked at as the resamples accept.
 
     ValueError: as in `verification_intervals`.
     """
     values, is_genuine = checked_pairs(scores, genuine)
     first, second = of_pairs(np.shape(scores), first_ids, second_ids)
-    whole = verification(values, is_genuine, (far,)).points[0].threshold
+    points = verification(values, is_genuine, far).points
     multiplicity = draws(int(max(first.max(), second.max())) + 1, num_resamples, seed)
     impostors = np.flatnonzero(~is_genuine)
     impostors = impostors[np.argsort(-values[impostors])]
     totals = _totals(multiplicity, first[impostors], second[impostors])
-    allowed = np.array([num_allowed(far, int(total)) if total else 0 for total in totals])
-    depth = _depth(multiplicity, first[impostors], second[impostors], allowed)
+    depth = _depth(multiplicity, first[impostors], second[impostors], allowed_weights(max(far), totals))
     items = np.arange(len(values))
     if depth < len(impostors):
         items = np.flatnonzero(values >= values[impostors[depth - 1]])
     items = items[np.argsort(-values[items])]
     step = max(SMALLEST_BLOCK, WEIGHTS_PER_BLOCK // len(items))
     found = [
-        _thresholds(
-            pair_weights(multiplicity[start : start + step], first[items], second[items]),
+        lowest_accepted(
             values[items],
             is_genuine[items],
-            allowed[start : start + step],
+            pair_weights(multiplicity[start : start + step], first[items], second[items]),
+            totals[start : start + step],
+            far,
         )
         for start in range(0, num_resamples, step)
     ]
-    return _interval(np.nan if whole is None or np.isinf(whole) else whole, np.concatenate(found), LEVEL)
+    whole = [np.nan if each.threshold is None or np.isinf(each.threshold) else each.threshold for each in points]
+    return [_interval(value, row, LEVEL) for value, row in zip(whole, np.concatenate(found, axis=1), strict=True)]
 
 
 def accept_rate_intervals(
@@ -293,17 +302,6 @@ def _accumulated(
     return np.asarray(np.cumsum(sums, axis=0)[place])
 
 
-def _thresholds(
-    weights: Weights, scores: NDArray[np.floating], genuine: NDArray[np.bool_], allowed: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The lowest accepted score of each resample, NaN where there is none; scores fall, weights are theirs."""
-    begins = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
-    false_accepts = np.cumsum(np.add.reduceat(np.where(genuine[:, None], 0, weights), begins, axis=0), axis=0)
-    accepted = (false_accepts <= allowed) & (np.add.reduceat(weights, begins, axis=0) > 0)
-    lowest = np.where(accepted, np.arange(len(begins))[:, None], -1).max(axis=0)
-    return np.where(lowest >= 0, scores[begins][lowest], np.nan)
-
-
 def _verification_figures(
     false_accepts: NDArray[np.float64], true_accepts: NDArray[np.float64], far: Sequence[float]
 ) -> NDArray[np.float64]:
@@ -312,7 +310,7 @@ def _verification_figures(
         rate_true, rate_false = true_accepts / true_accepts[-1], false_accepts / false_accepts[-1]
     figures = [_eer(rate_true, rate_false), np.trapezoid(rate_true, rate_false, axis=0)]
     for rate in far:
-        allowed = [num_allowed(rate, int(total)) if total else 0 for total in false_accepts[-1]]
+        allowed = allowed_weights(rate, false_accepts[-1])
         last = (false_accepts <= allowed).sum(axis=0, keepdims=True) - 1
         figures.append(np.take_along_axis(rate_true, last, axis=0)[0])
     return np.stack(figures)

@@ -26,7 +26,7 @@ from facebridge.evaluation import bootstrap
 from facebridge.evaluation.bootstrap import Interval
 from facebridge.evaluation.identify import Identities
 from facebridge.evaluation.normalisation import Kind, ScoreNormalisation
-from facebridge.evaluation.verify import POINTS_PER_DECADE, checked_pairs, verification
+from facebridge.evaluation.verify import POINTS_PER_DECADE, checked_pairs, num_allowed, too_few, verification
 from facebridge.method import Frozen
 from facebridge.recogniser import Mirror
 
@@ -160,12 +160,13 @@ def calibrate(
     """
     values, is_genuine = checked_pairs(scores, genuine)
     point = verification(values, is_genuine, (far,)).points[0]
-    if point.threshold is None or point.num_false_accepts is None:
-        raise ValueError(f"cannot calibrate: {point.reason}; add impostor pairs, or ask for a higher rate")
+    check_rate(far, int((~is_genuine).sum()))
+    assert point.threshold is not None
+    assert point.num_false_accepts is not None
     if not isfinite(point.threshold):
         raise ValueError(f"cannot calibrate at a false accept rate of {far:g}: too many impostor pairs share one score")
     first, second = bootstrap.of_pairs(np.shape(scores), first_ids, second_ids)
-    threshold = bootstrap.threshold_interval(values, is_genuine, first, second, far, num_resamples, seed)
+    (threshold,) = bootstrap.threshold_intervals(values, is_genuine, first, second, (far,), num_resamples, seed)
     mates, impostors = ((values[kind], first[kind], second[kind]) for kind in (is_genuine, ~is_genuine))
     levels = _thinned(impostors[0])
     true_accepts = bootstrap.accept_rate_intervals(*mates, [point.threshold], num_resamples, seed)
@@ -185,6 +186,17 @@ def calibrate(
         seed=seed,
         levels=_levels(impostors[0], levels, false_accepts[1:]),
     )
+
+
+def check_rate(far: float, num_impostors: int) -> None:
+    """Check that so many impostor pairs can show a false accept rate.
+
+    ValueError: if they cannot (it says how many are needed), or the rate is outside (0, 1].
+    """
+    if num_impostors and not num_allowed(far, num_impostors):
+        raise ValueError(
+            f"cannot calibrate: {too_few(num_impostors, far)}; add impostor pairs, or ask for a higher rate"
+        )
 
 
 def scoring(
@@ -228,6 +240,8 @@ def write(
         weights.write(cohort_beside(path), {"cohort": cohort}, {"recogniser": scoring.recogniser})
     text = json.dumps(card.model_dump(mode="json"), indent=1, allow_nan=False, ensure_ascii=False)
     runs.write_bytes(path, f"{text}\n".encode())
+    if normalisation is None:
+        cohort_beside(path).unlink(missing_ok=True)  # of a card that this one replaces
     return card
 
 

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isinf
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,8 @@ from facebridge.evaluation.identify import identification
 from facebridge.evaluation.lfw import lfw_accuracy
 from facebridge.evaluation.protocol import GalleryProtocol, PairProtocol
 from facebridge.evaluation.result import Figure, Threshold, true_accept_rate_name
-from facebridge.evaluation.verify import (
-    FALSE_ACCEPT_RATES,
-    NONE_ACCEPTED,
-    OperatingPoint,
-    lowest_accepted,
-    num_allowed,
-    roc,
-    verification,
-)
+from facebridge.evaluation.thresholds import thresholds
+from facebridge.evaluation.verify import FALSE_ACCEPT_RATES, roc, verification
 
 HISTOGRAM_EDGES = np.linspace(-0.5, 1.0, 61)
 """One range for every row, so that histograms of one page compare; scores outside it count in the last bins."""
@@ -91,6 +83,11 @@ class Comparison(ABC):
     def describe(self) -> dict[str, str | int | float]:
         """The protocol, for people."""
 
+    def people(self) -> list[str]:
+        """Everybody who is tested, each once, under every name that the lists give."""
+        listed = [*self.probe.column("identity").tolist(), *self.gallery.column("identity").tolist()]
+        return list(dict.fromkeys(listed))
+
     def mean_over_probes(self, values: NDArray[np.floating]) -> Figure:
         """The mean of one number per probe, with an interval over identities."""
         return _figure(bootstrap.mean_interval(values, self.probe.column("identity").tolist()))
@@ -153,11 +150,15 @@ class Pairs(Comparison):
             },
             roc(scores, self.genuine),
             histogram=_histogram(scores, self.genuine),
-            thresholds=_thresholds(scores, self.compared),
+            thresholds=thresholds(scores, self.compared),
         )
 
     def found(self, scores: Scores) -> Found | None:
         return None
+
+    def people(self) -> list[str]:
+        """The names of the pairs too, which may be others than those of the face list."""
+        return list(dict.fromkeys([*super().people(), *self.first_ids.tolist(), *self.second_ids.tolist()]))
 
     @cached_property
     def compared(self) -> Compared:
@@ -206,7 +207,7 @@ class GalleryAndProbes(Comparison):
             roc(scores, genuine),
             list(found.cmc),
             _histogram(scores, genuine),
-            _thresholds(scores, self.compared),
+            thresholds(scores, self.compared),
         )
 
     def found(self, scores: Scores) -> Found | None:
@@ -333,61 +334,11 @@ def _verified(
     for point in exact.points:
         interval = found[point.false_accept_rate]
         figures[true_accept_rate_name(point.false_accept_rate)] = (
-            Figure(point.true_accept_rate, interval.low, interval.high, low_confidence=point.low_confidence)
+            Figure(point.true_accept_rate, interval.low, interval.high, point.reason, point.low_confidence)
             if point.measurable
             else Figure(None, reason=point.reason)
         )
     return {**figures, "eer": _figure(found["eer"]), "auc": _figure(found["auc"])}
-
-
-def _thresholds(scores: Scores, compared: Compared) -> list[Threshold]:
-    """The thresholds at FALSE_ACCEPT_RATES with their intervals."""
-    points = verification(scores.ravel(), compared.genuine, FALSE_ACCEPT_RATES).points
-    found = _threshold_intervals(scores.ravel(), compared)
-    return [
-        _threshold(point, interval, int((~compared.genuine).sum()))
-        for point, interval in zip(points, found, strict=True)
-    ]
-
-
-def _threshold(point: OperatingPoint, found: Interval, num_impostors: int) -> Threshold:
-    rate, score, num_accepted = point.false_accept_rate, point.threshold, point.num_false_accepts
-    if score is None or num_accepted is None or isinf(score):
-        none = Figure(None, reason=point.reason if score is None else NONE_ACCEPTED)
-        return Threshold(rate, none, None, None, num_impostors)
-    figure = Figure(score, found.low, found.high, point.reason, point.low_confidence)
-    return Threshold(rate, figure, num_accepted / num_impostors, num_accepted, num_impostors)
-
-
-def _threshold_intervals(scores: Scores, compared: Compared) -> list[Interval]:
-    """Over people, as `bootstrap`; only as many of the highest scores are looked at as the resamples accept."""
-    impostors = np.sort(scores[~compared.genuine])[::-1]
-    depth = 4 * num_allowed(max(FALSE_ACCEPT_RATES), len(impostors)) + 64
-    while True:
-        highest = np.flatnonzero(scores >= (impostors[depth] if depth < len(impostors) else -np.inf))
-        found, accept_more = _resampled_thresholds(scores, compared, highest[np.argsort(-scores[highest])])
-        if not accept_more or depth >= len(impostors):
-            return found
-        depth *= 4
-
-
-def _resampled_thresholds(
-    scores: Scores, compared: Compared, highest: NDArray[np.int64]
-) -> tuple[list[Interval], bool]:
-    """Intervals from the pairs `highest`, and whether some resample accepts more than these."""
-    totals = np.bincount(compared.couple[~compared.genuine], minlength=len(compared.first)).astype(np.float32)
-    accept_more = False
-
-    def statistic(weights: bootstrap.Weights) -> NDArray[np.float64]:
-        nonlocal accept_more
-        of_pairs, of_couples = weights[: len(highest)], weights[len(highest) :]
-        found, more = lowest_accepted(scores[highest], compared.genuine[highest], of_pairs, totals @ of_couples)
-        accept_more |= more
-        return found
-
-    first = np.concatenate([compared.probe_person[highest], compared.first])
-    second = np.concatenate([compared.gallery_person[highest], compared.second])
-    return bootstrap.interval(statistic, first, second), accept_more
 
 
 def _figure(found: Interval) -> Figure:

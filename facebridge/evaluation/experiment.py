@@ -15,7 +15,7 @@ from facebridge import images
 from facebridge.data.face_list import FaceList
 from facebridge.evaluation import examples, fidelity, matching
 from facebridge.evaluation.comparison import Comparison, Scores
-from facebridge.evaluation.groups import Grouping, Members, by_group, members
+from facebridge.evaluation.groups import THRESHOLD_FALSE_ACCEPT_RATES, Grouping, Members, by_group, members
 from facebridge.evaluation.result import Evaluation, Figure, Row
 from facebridge.evaluation.setting import FULL_SIZE, Setting, face
 from facebridge.evaluation.ways import AS_IT_IS, FACES_PER_BLOCK, Judge, Way
@@ -38,6 +38,7 @@ def evaluate(
     out: Path,
     advance: Advance = lambda done, of: None,
     by: Sequence[Grouping] = (),
+    far: Sequence[float] = THRESHOLD_FALSE_ACCEPT_RATES,
     plain: Callable[[Comparison, Scores], None] = lambda comparison, scores: None,
 ) -> Evaluation:
     """Compare ways of making faces; writes metrics.json, scores.npz and example pictures into a folder.
@@ -51,6 +52,7 @@ def evaluate(
         out: the folder; made where missing.
         advance: told of the progress.
         by: columns of the faces by whose groups errors are given.
+        far: their threshold is set at the first of these false accept rates that the impostor pairs can show.
         plain: told of the scores of the probes as they are, at full size, and of what was compared.
 
     Returns:
@@ -81,7 +83,7 @@ def evaluate(
             made.add(condition, way, reduce(faces, *size), faces, whole, judge, setting)
         advance(len(comparison.gallery) + start + len(faces), total)
     divisions = [members(grouping, comparison.probe, comparison.gallery) for grouping in by]
-    rows, scores = _rows(comparison, gallery, made, plan, setting, divisions)
+    rows, scores = _rows(comparison, gallery, made, plan, setting, divisions, far)
     plain(comparison, scores[FULL_SIZE, AS_IT_IS.name, "original"])
     clock.time_matching(comparison, np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name]), gallery)
     shown = examples.choose(comparison, scores, plan, setting, out)
@@ -185,6 +187,7 @@ def _rows(
     plan: Sequence[tuple[str, tuple[int, int], Way]],
     setting: Setting,
     divisions: Sequence[Members],
+    far: Sequence[float],
 ) -> tuple[list[Row], dict[tuple[str, str, str], NDArray[np.floating]]]:
     rows: list[Row] = []
     scores: dict[tuple[str, str, str], NDArray[np.floating]] = {}
@@ -202,13 +205,13 @@ def _rows(
             extra["frechet"] = Figure(fidelity.frechet_distance(embeddings, whole))
         kind = "generated" if way.generated else "original"
         scores[(condition, way.name, kind)] = found
-        rows.append(_row(comparison, found, condition, way.name, kind, extra, divisions))
+        rows.append(_row(comparison, found, condition, way.name, kind, extra, divisions, far))
         baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
         original = scores.get((condition, baseline, "original"))
         if way.generated and original is not None:
             fused = matching.fuse(original, found)
             scores[(condition, way.name, "fused")] = fused
-            rows.append(_row(comparison, fused, condition, way.name, "fused", {}, divisions))
+            rows.append(_row(comparison, fused, condition, way.name, "fused", {}, divisions, far))
     return rows, scores
 
 
@@ -231,6 +234,7 @@ def _row(
     kind: Any,
     extra: dict[str, Figure],
     divisions: Sequence[Members],
+    far: Sequence[float],
 ) -> Row:
     judged = comparison.judge(scores)
     found = comparison.found(scores) if divisions else None
@@ -243,7 +247,7 @@ def _row(
         curve_cmc=judged.curve_cmc,
         histogram=judged.histogram,
         thresholds=judged.thresholds,
-        groups=[by_group(scores, comparison.compared, division, found) for division in divisions],
+        groups=[by_group(scores, comparison.compared, division, found, far) for division in divisions],
     )
 
 

@@ -264,6 +264,8 @@ def _rate(tally: _Tally, kind: int, place: int, found: Interval) -> Figure:
         return Figure(
             errors / pairs, reason=f"{'only' if errors else 'no'} {of_errors}, so no interval", low_confidence=few
         )
+    if found.low == found.high:
+        return Figure(errors / pairs, reason="everybody has this rate, so no interval", low_confidence=few)
     return Figure(errors / pairs, found.low, found.high, reason, few)
 
 
@@ -293,6 +295,8 @@ def _rank1(found: Found, chosen: NDArray[np.bool_], num_resamples: int) -> Figur
     people = np.asarray(found.people)[chosen]
     interval = bootstrap.mean_interval(found.hits[chosen], people, num_resamples)
     few = len(np.unique(people)) < FEW_PEOPLE
+    if interval.low == interval.high:
+        return Figure(interval.value, reason="everybody has this rate, so no interval", low_confidence=few)
     reason = f"fewer than {FEW_PEOPLE} people" if few else ""
     return Figure(interval.value, interval.low, interval.high, reason, few)
 

@@ -7,7 +7,7 @@ All figures are exact counts over all scores, ties included, and equal those of 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import floor, inf
+from math import ceil, floor, inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -178,24 +178,29 @@ def lowest_accepted(
     weights: NDArray[np.float32],
     num_impostors: NDArray[np.floating],
     far: Sequence[float] = FALSE_ACCEPT_RATES,
-) -> tuple[NDArray[np.float64], bool]:
+) -> NDArray[np.float64]:
     """Thresholds in resamples, where each pair counts as often as its two people were drawn.
 
-    scores, genuine: (num_pairs,) the highest scores, falling; weights: (num_pairs, num_resamples); num_impostors:
-    (num_resamples,) weight of all impostor pairs. Gives (num_far, num_resamples), NaN where no score can be accepted
-    (at a rate that a resample cannot show, no impostor pair is), and whether some resample would accept more.
+    scores, genuine: (num_pairs,) falling, and as many of the highest as any resample accepts; weights: (num_pairs,
+    num_resamples); num_impostors: (num_resamples,) weight of all impostor pairs. Gives (num_far, num_resamples), NaN
+    where no score can be accepted (at a rate that a resample cannot show, no impostor pair is).
     """
     begins = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
     drawn = np.add.reduceat(weights, begins, axis=0) > 0
     of_impostors = np.add.reduceat(np.where(genuine[:, None], 0, weights), begins, axis=0)
     false_accepts = np.cumsum(of_impostors, axis=0, dtype=np.float64)
-    levels, found = np.append(scores[begins], np.nan).astype(np.float64), []
-    places, too_few = np.arange(len(begins))[:, None], False
-    for rate in far:
-        allowed = np.array([num_allowed(rate, int(total)) if total else 0 for total in num_impostors])
-        found.append(levels[np.where(drawn & (false_accepts <= allowed), places, -1).max(axis=0)])
-        too_few |= bool(((false_accepts[-1] <= allowed) & (num_impostors > 0)).any())
-    return np.stack(found), too_few
+    levels, places = np.append(scores[begins], np.nan).astype(np.float64), np.arange(len(begins))[:, None]
+    return np.stack(
+        [
+            levels[np.where(drawn & (false_accepts <= allowed_weights(rate, num_impostors)), places, -1).max(axis=0)]
+            for rate in far
+        ]
+    )
+
+
+def allowed_weights(false_accept_rate: float, num_impostors: NDArray[np.floating]) -> NDArray[np.int64]:
+    """`num_allowed` of each resample, from the weight of its impostor pairs: (num_resamples,); 0 where it has none."""
+    return np.array([num_allowed(false_accept_rate, int(total)) if total else 0 for total in num_impostors], np.int64)
 
 
 def num_allowed(false_accept_rate: float, num_impostors: int) -> int:
@@ -210,17 +215,21 @@ def num_allowed(false_accept_rate: float, num_impostors: int) -> int:
     return count
 
 
+def too_few(num_impostors: int, rate: float) -> str:
+    """Why a false accept rate is not measurable."""
+    return (
+        f"{num_impostors:,} impostor pairs cannot show a false accept rate of {rate:g}: "
+        f"it takes at least {ceil(1 / rate - 1e-6):,}"
+    )
+
+
 def _operating_point(
     mates: NDArray[np.floating], tail: NDArray[np.floating], num_impostors: int, rate: float
 ) -> OperatingPoint:
     allowed = num_allowed(rate, num_impostors)
     low_confidence = allowed < LOW_CONFIDENCE_FALSE_ACCEPTS
     if allowed == 0:
-        reason = (
-            f"{num_impostors:,} impostor pairs cannot show a false accept rate of {rate:g}: "
-            f"it takes at least {round(1 / rate):,}"
-        )
-        return OperatingPoint(rate, None, None, None, False, low_confidence, reason)
+        return OperatingPoint(rate, None, None, None, False, low_confidence, too_few(num_impostors, rate))
     # The highest impostor score that must be rejected; every score above it is accepted.
     rejected = -inf if allowed >= num_impostors else float(tail[len(tail) - 1 - allowed])
     first_mate = int(np.searchsorted(mates, rejected, "right"))

@@ -123,6 +123,26 @@ def test_jpeg_keeps_the_face_and_its_colours(people: FaceList, tmp_path: Path) -
     assert np.abs(images.read(made.picture_path(0)) - wanted).mean() < 2
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_generated_faces_stay_marked_as_such(people: FaceList, tmp_path: Path, ending: aligning.Ending) -> None:
+    (tmp_path / "in").mkdir()
+    for number, by in enumerate(["edsr_identity, run Müller", None]):
+        picture = images.read(people.picture_path(number))
+        images.write(tmp_path / "in" / f"{number}.png", picture, generated_by=by)
+    made = FaceList(
+        tmp_path / "in",
+        {"path": ["0.png", "1.png"], "identity": ["a", "b"], "domain": ["vis", "vis"]},
+        people.take([0, 1]).landmarks,
+    )
+    align(made, tmp_path / "out", ending=ending)
+    align(people.take([0, 1]), tmp_path / "plain", ending=ending)
+    assert images.generated_by(tmp_path / "out" / f"0.{ending}") == "edsr_identity, run Müller"
+    assert images.generated_by(tmp_path / "out" / f"1.{ending}") is None
+    plain = face_list.read(tmp_path / "plain" / "faces.csv")
+    marked, unmarked = images.read(tmp_path / "out" / f"0.{ending}"), images.read(plain.picture_path(0))
+    assert np.abs(marked.astype(int) - unmarked).max() <= (0 if ending == "png" else 4)
+
+
 def test_what_is_written_does_not_depend_on_the_workers(people: FaceList, tmp_path: Path) -> None:
     for workers in (1, 2):
         align(people, tmp_path / f"out{workers}", workers=workers)

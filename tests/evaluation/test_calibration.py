@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from facebridge.embedding import JudgeSettings
 from facebridge.evaluation import bootstrap, calibration, verification
-from facebridge.evaluation.bootstrap import accept_rate_intervals, draws, threshold_interval
+from facebridge.evaluation.bootstrap import accept_rate_intervals, draws, threshold_intervals
 from facebridge.evaluation.calibration import Calibration, Scoring, calibrate
 from facebridge.evaluation.normalisation import ScoreNormalisation
 
@@ -52,7 +52,7 @@ def test_threshold_interval_equals_that_of_copies_laid_out(far: float) -> None:
         if point.measurable and np.isfinite(point.threshold):
             thresholds.append(point.threshold)
     assert len(thresholds) > 70
-    found = threshold_interval(scores, genuine, first, second, far, num_resamples=80, seed=4)
+    (found,) = threshold_intervals(scores, genuine, first, second, (far,), num_resamples=80, seed=4)
     assert found.value == verification(scores, genuine, (far,)).points[0].threshold
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(thresholds, [0.025, 0.975])))
 
@@ -60,14 +60,15 @@ def test_threshold_interval_equals_that_of_copies_laid_out(far: float) -> None:
 def test_only_the_highest_scores_are_looked_at_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, genuine = matrix(np.random.default_rng(2), 40)
     ids = np.arange(40)
-    whole = threshold_interval(scores, genuine, ids, ids, 0.01, 60)
+    whole = threshold_intervals(scores, genuine, ids, ids, (0.01, 0.002), 60)
     sizes = []
-    inner = bootstrap._thresholds
+    inner = bootstrap.lowest_accepted
     monkeypatch.setattr(
-        bootstrap, "_thresholds", lambda weights, *rest: sizes.append(len(weights)) or inner(weights, *rest)
+        bootstrap, "lowest_accepted", lambda scores, *rest: sizes.append(len(scores)) or inner(scores, *rest)
     )
     monkeypatch.setattr(bootstrap, "WEIGHTS_PER_BLOCK", 700)
-    assert threshold_interval(scores, genuine, ids, ids, 0.01, 60) == whole
+    assert threshold_intervals(scores, genuine, ids, ids, (0.01, 0.002), 60) == whole
+    assert threshold_intervals(scores, genuine, ids, ids, (0.002,), 60) == whole[1:]
     assert max(sizes) < 0.2 * scores.size
     assert len(sizes) > 1
 
@@ -161,7 +162,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(of_person: float) -
     for trial in range(num_trials):
         scores, genuine = matrix(random, 60, of_person)
         ids = np.arange(60)
-        threshold = threshold_interval(scores, genuine, ids, ids, far, 200, seed=trial)
+        (threshold,) = threshold_intervals(scores, genuine, ids, ids, (far,), 200, seed=trial)
         held_threshold += threshold.low <= truth <= threshold.high
         ends = np.nonzero(~genuine)
         rate = accept_rate_intervals(scores[~genuine], *ends, [threshold.value], 200, seed=trial)[0]

@@ -11,6 +11,7 @@ from facebridge.data.face_list import FaceList
 from facebridge.evaluation import bootstrap, comparison, verification
 from facebridge.evaluation.comparison import GalleryAndProbes, Pairs, by_split
 from facebridge.evaluation.protocol import PairProtocol
+from facebridge.evaluation.verify import lowest_accepted
 
 IDENTITIES = ["ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal", "ida", "jon"]
 PICTURES_EACH = 3
@@ -224,19 +225,19 @@ def test_thresholds_and_their_intervals_are_those_of_copies_laid_out(kind: type)
     assert (found[0].score.low, found[0].score.high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
 
 
-def test_intervals_of_thresholds_do_not_depend_on_how_many_scores_are_looked_at() -> None:
+def test_resamples_that_accept_far_more_find_their_thresholds_too() -> None:
     random = np.random.default_rng(2)
     people = random.integers(0, 30, (2, 6000))
     genuine = people[0] == people[1]
     # The impostor pairs of a few people score highest, so that resamples with many of them look far down.
     scores = random.normal(size=6000) + 3 * (people < 2).any(0) + 2 * genuine
     compared = comparison.Compared(people[0], people[1], people[0], people[1], genuine)
-    found = comparison._thresholds(scores, compared)
-    for each in found[:2]:
-        wanted = bootstrap.threshold_interval(scores, genuine, people[0], people[1], each.false_accept_rate)
-        assert (each.score.value, each.score.low, each.score.high) == pytest.approx(
-            (wanted.value, wanted.low, wanted.high)
-        )
+    order = np.argsort(-scores)
+    weights = bootstrap.pair_weights(bootstrap.draws(30, bootstrap.NUM_RESAMPLES, 0), *people[:, order])
+    totals = weights[~genuine[order]].sum(0)
+    whole = lowest_accepted(scores[order], genuine[order], weights, totals, (1e-2, 1e-3))  # all pairs, all at once
+    for each, row in zip(comparison.thresholds(scores, compared)[:2], whole, strict=True):
+        assert (each.score.low, each.score.high) == pytest.approx(tuple(np.nanquantile(row, [0.025, 0.975])))
 
 
 def test_scores_that_are_all_equal_have_no_threshold() -> None:
