@@ -21,9 +21,13 @@ from facebridge.cli.options import (
     name_bad,
     one_of,
 )
+from facebridge.cli.relabel import relabel
 from facebridge.key_values import key_and_value
 
 app = typer.Typer(help="Import data sets, check lists, find and align faces, draw people.", no_args_is_help=True)
+
+
+app.command("relabel")(relabel)
 
 
 @app.command("sets")
