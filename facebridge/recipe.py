@@ -298,6 +298,8 @@ def _explain(model: type[Frozen], found: Any, section: str) -> str:
     key = section + ".".join(place)
     if found["type"] == "value_error":
         return f"{key}: {found['ctx']['error']}"
+    if found["type"] == "union_tag_not_found":
+        return f"{key}: its kind is missing: add {key}.kind (found {found['input']!r})"
     if found["type"] != "extra_forbidden":
         return f"{key}: {found['msg'].lower()}" + (f" (found {found['input']!r})" if found["type"] != "missing" else "")
     return f"unknown key {key!r}; known here: {', '.join(owner.model_fields)}"

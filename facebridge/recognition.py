@@ -6,20 +6,25 @@ The bare network is trained, of a published layout (`facebridge.recognisers`); w
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from facebridge import crops, weights
+from facebridge import crops, recognisers, weights
 from facebridge.augmentation import Augmentation
 from facebridge.crops import Crop
 from facebridge.descent import Descent
 from facebridge.method import Batch, Frozen, RecognitionMethod
 from facebridge.recogniser import Recogniser, RecogniserLayout
 from facebridge.streamline import channels_last
+
+BORDER_TOLERANCE_PX = 0.5
+"""So far faces may end before what the network takes: half a pixel is rounding between crops."""
 
 
 class RecognitionConfig(Frozen):
@@ -45,6 +50,23 @@ class RecognitionConfig(Frozen):
     descent: Descent = Descent()
     """How the weights descend."""
 
+    @field_validator("network")
+    @classmethod
+    def _is_a_recogniser(cls, network: str) -> str:
+        if not isinstance(weights.find(network), RecogniserLayout):
+            raise ValueError(f"{network} is no recogniser's network: see facebridge methods --recognisers")
+        return network
+
+    @field_validator("sizes")
+    @classmethod
+    def _fit_the_network(cls, sizes: dict[str, Any], found: ValidationInfo) -> dict[str, Any]:
+        if sizes.get("num_classes") is not None:
+            raise ValueError("num_classes is the classifier of a published checkpoint; the one that is trained is head")
+        if "network" in found.data:
+            with torch.device("meta"):
+                weights.build(weights.find(found.data["network"]), **sizes)
+        return sizes
+
 
 Settings = TypeVar("Settings", bound=RecognitionConfig)
 
@@ -58,22 +80,24 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         recogniser: what training starts from, a network of the same layout and sizes; absent: fresh weights.
 
     Raises:
-        ValueError: if the layout is no recogniser's, the sizes do not fit, or training starts from another network.
+        ValueError: if the crop does not show all that the network takes, or training starts from another network, or
+            from one that takes other faces.
     """
 
     def __init__(self, config: Settings, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop)
         layout = weights.find(config.network)
-        if not isinstance(layout, RecogniserLayout):
-            raise ValueError(f"{config.network} is no recogniser's network: see facebridge methods --recognisers")
+        assert isinstance(layout, RecogniserLayout)  # the settings were checked
         self.layout = layout
         self.network = channels_last(weights.build(layout, **config.sizes))
-        if recogniser is not None:
-            _start_from(self.network, recogniser, config.network)
         self.is_fresh = recogniser is None
         self.own_crop = layout.crop(self.network)
         self.wide_crop = crops.widened(self.own_crop, config.augmentation.shift_px)
-        self.normalisation = layout.normalisation if recogniser is None else recogniser.normalisation
+        self.normalisation = layout.normalisation
+        _check_reach(crop, self.wide_crop, config.augmentation.shift_px)
+        if recogniser is not None:
+            _start_from(self.network, recogniser, config.network)
+            self._check_same_faces(recogniser)
         object.__setattr__(self, "augment", config.augmentation.build(self.own_crop.height, self.own_crop.width))
 
     augment: nn.Module
@@ -81,7 +105,12 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
 
     @classmethod
     def settled(cls, config: Settings, *, steps: int, num_identities: Callable[[], int]) -> Settings:
-        known = config.num_identities or num_identities()
+        shown = num_identities()
+        known = config.num_identities or shown
+        if known < shown:
+            raise ValueError(
+                f"the training faces show {shown:,} people and settings.num_identities is {known:,}: leave it out"
+            )
         return config.model_copy(update={"num_identities": known, "descent": config.descent.settled(steps)})
 
     @property
@@ -135,9 +164,7 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         network: nn.Module = copy.deepcopy(self.network)
         size, projection = self.embedding_size, self.projection()
         if projection is not None:
-            linear = nn.Linear(projection.shape[1], projection.shape[0], bias=False)
-            linear.weight = nn.Parameter(projection.detach().clone())
-            network, size = nn.Sequential(network, linear), len(projection)
+            network, size = recognisers.projected(network, projection), len(projection)
         recogniser = Recogniser(self.config.network, network, self.own_crop, self.normalisation, size)
         recogniser.requires_grad_(False)
         return recogniser
@@ -147,6 +174,17 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         super().train(mode)
         self.augment.train(mode)
         return self
+
+    def _check_same_faces(self, start: Recogniser) -> None:
+        """A run is loaded without what it started from, so what its network takes has to be the layout's."""
+        of_start = (start.crop.height, start.crop.width, start.crop.points, start.normalisation)
+        own = (self.own_crop.height, self.own_crop.width, self.own_crop.points, self.normalisation)
+        if of_start != own:
+            raise ValueError(
+                f"training cannot start from {start.name}: it takes faces of crop {start.crop.name} as "
+                f"{start.normalisation}, but {self.config.network} is trained on {self.own_crop.name} as "
+                f"{self.normalisation}"
+            )
 
     def _augmented(self, faces: Tensor) -> Tensor:
         with torch.autocast(faces.device.type, enabled=False):
@@ -161,7 +199,13 @@ def unit_variance(network: nn.Module, inputs: Tensor) -> None:
     Layer-sequential unit-variance initialisation (Mishkin and Matas 2016, Algorithm 1, with one pass), with the means
     taken out too: faces are so alike that what they share would otherwise be all that comes through. A layer without a
     bias is scaled alone.
+
+    ValueError: if there are fewer than two inputs, which have no variance.
     """
+    if len(inputs) < 2:
+        raise ValueError(
+            'first_weights = "unit_variance" needs batches of two faces or more: raise training.batch_size'
+        )
     for layer in [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]:
         found: list[Tensor] = []
         hook = layer.register_forward_hook(lambda module, given, made, found=found: found.append(made))
@@ -201,6 +245,21 @@ def both(batch: Batch) -> tuple[Tensor, Tensor]:
         torch.cat([batch["target"], batch["source"]]),
         torch.cat([batch["target_identity"], batch["source_identity"]]),
     )
+
+
+def _check_reach(crop: Crop, wide: Crop, shift_px: int) -> None:
+    """ValueError: if faces of the one crop do not fill the other; black borders would be learned."""
+    edges = np.array([[-0.5, -0.5, 1], [wide.width - 0.5, -0.5, 1], [-0.5, wide.height - 0.5, 1]])
+    edges = np.vstack([edges, [[wide.width - 0.5, wide.height - 0.5, 1]]])  # pixel centres are whole numbers
+    reached = edges @ crops.between(wide, crop).T
+    beyond_px = max(-0.5 - reached.min(), *(reached - [crop.width - 0.5, crop.height - 0.5]).max(0))
+    if beyond_px > BORDER_TOLERANCE_PX:
+        moved = f", moved by up to {shift_px} px" if shift_px else ""
+        raise ValueError(
+            f"faces of crop {crop.name} end {beyond_px:.1f} px before what the network takes, {wide.name}{moved}, and "
+            f"black borders would be learned: set crop to one that shows more (such as {crop.name}+"
+            f"{math.ceil(beyond_px - BORDER_TOLERANCE_PX)}), or lower settings.augmentation.shift_px"
+        )
 
 
 def _start_from(network: nn.Module, recogniser: Recogniser, layout: str) -> None:

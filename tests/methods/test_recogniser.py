@@ -12,6 +12,7 @@ from facebridge import weights as weight_files
 from facebridge.data.faces import DrawnFaces, num_identities
 from facebridge.methods.recogniser import RecogniserTraining
 from facebridge.recipe import Recipe
+from facebridge.recogniser import Normalisation
 from tests import drawn, tiny
 from tests.tiny import RandomFaces
 
@@ -92,6 +93,52 @@ def test_training_sees_a_random_window_and_evaluation_the_middle_one() -> None:
 def test_network_that_is_no_recogniser_is_refused() -> None:
     with pytest.raises(ValueError, match="edsr is no recogniser"):
         method(network="edsr", sizes={})
+
+
+@pytest.mark.parametrize(("crop", "shift_px"), [("light_cnn", 1), ("light_cnn+8", 5), ("sphereface", 0)])
+def test_faces_that_would_end_in_black_borders_are_refused(crop: str, shift_px: int) -> None:
+    with pytest.raises(ValueError, match="black borders"):
+        method(crop, augmentation={"shift_px": shift_px})
+
+
+def test_crop_that_the_refusal_suggests_is_taken() -> None:
+    with pytest.raises(ValueError, match=r"such as light_cnn\+8\)"):
+        method("light_cnn", augmentation={"shift_px": 4})
+    method("light_cnn+8", augmentation={"shift_px": 4})
+
+
+@pytest.mark.parametrize(("size", "named"), [("hight", "no size hight"), ("num_classes", "is head")])
+def test_size_that_the_network_has_not_is_refused_with_the_settings(size: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        RecogniserTraining.Config.model_validate({"sizes": {**THIN, size: 3}})
+
+
+def test_checking_the_settings_draws_no_numbers() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    RecogniserTraining.Config.model_validate({"sizes": THIN})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fewer_identities_than_the_faces_show_are_refused() -> None:
+    config = RecogniserTraining.Config(num_identities=5)
+    with pytest.raises(ValueError, match="show 6 people"):
+        RecogniserTraining.settled(config, steps=1, num_identities=lambda: 6)
+    assert RecogniserTraining.settled(config, steps=1, num_identities=lambda: 4).num_identities == 5
+
+
+def test_start_that_takes_other_faces_than_the_layout_is_refused() -> None:
+    """A run is loaded without it: the network would get faces that it was not trained on."""
+    other = recognisers.load("light_cnn_9", **THIN)
+    other.normalisation = Normalisation("gray", (127.5,), (128.0,))
+    with pytest.raises(ValueError, match=r"cannot start from light_cnn_9: it takes"):
+        method(start=other)
+
+
+def test_unit_variance_of_a_single_face_is_refused() -> None:
+    built = method(first_weights="unit_variance")
+    with pytest.raises(ValueError, match="two faces or more"):
+        built.begin(batch(count=1))
 
 
 def test_training_starts_from_the_recogniser_given_and_leaves_it_alone() -> None:
