@@ -39,7 +39,7 @@ PEOPLE_APART = 10_000
 """First identities of two seeds lie so far apart, that they share nobody."""
 FACES_PER_BATCH = 64
 FALSE_ACCEPT_RATES = (1e-2, 1e-3)
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES = 300
 
 
 def main() -> None:
