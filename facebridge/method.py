@@ -63,11 +63,12 @@ class Method(nn.Module, ABC, Generic[Settings]):
 
     recogniser: Recogniser | None
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, first_batch: Callable[[], Batch]) -> None:
         """Called once before the first step of a training, but not where it goes on from a checkpoint.
 
         Args:
-            batch: see `Batch`; what it changes in the networks, every process gets.
+            first_batch: makes the first batch, where a method wants to see it; what is changed in the networks, every
+                process gets.
         """
 
     @abstractmethod

@@ -124,9 +124,9 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         return int(getattr(self.network, "embedding_size"))  # noqa: B009
 
     @torch.no_grad()
-    def begin(self, batch: Batch) -> None:
+    def begin(self, first_batch: Callable[[], Batch]) -> None:
         if self.is_fresh and self.config.first_weights == "unit_variance":
-            unit_variance(self.network, self.seen(both(batch)[0]))
+            unit_variance(self.network, self.seen(both(first_batch())[0]))
 
     def seen(self, faces: Tensor) -> Tensor:
         """What the network takes, of faces (B, 3, crop.height, crop.width): augmented in training, normalised."""

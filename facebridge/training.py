@@ -132,7 +132,7 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
         method.to(fabric.device)
         step = _restore(method, run, journal)
         if step == 0:
-            method.begin(_on_device(batches(0), fabric))
+            method.begin(lambda: _on_device(batches(0), fabric))
         raw = dict(method.named_children())
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))

@@ -36,7 +36,7 @@ def relabel(
 ) -> None:
     """Say anew who is on each picture, by a recogniser trained on the labels as they are; keep the confident.
 
-    Then train with data.list=OUT, from scratch or on from the weights ([recogniser] name = RUN). Killed and started
+    Then train with data.list=OUT, from scratch or on from the weights (recogniser.name=RUN). Killed and started
     again it goes on where it was.
     """
     from facebridge import bootstrapping, relabelling

@@ -138,7 +138,7 @@ def test_start_that_takes_other_faces_than_the_layout_is_refused() -> None:
 def test_unit_variance_of_a_single_face_is_refused() -> None:
     built = method(first_weights="unit_variance")
     with pytest.raises(ValueError, match="two faces or more"):
-        built.begin(batch(count=1))
+        built.begin(lambda: batch(count=1))
 
 
 def test_training_starts_from_the_recogniser_given_and_leaves_it_alone() -> None:
@@ -231,7 +231,7 @@ def test_training_tells_drawn_people_apart_better_than_before(tmp_path: Path) ->
 def test_unit_variance_leaves_every_layer_with_channels_of_mean_0_and_variance_1() -> None:
     built = method(first_weights="unit_variance")
     given = batch(count=16)
-    built.begin(given)
+    built.begin(lambda: given)
     inputs, made = built.seen(given["target"]), []
     for layer in built.network.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
@@ -247,6 +247,6 @@ def test_unit_variance_leaves_every_layer_with_channels_of_mean_0_and_variance_1
 def test_unit_variance_is_for_fresh_weights_alone() -> None:
     start = recognisers.load("light_cnn_9", **THIN)
     built = method(start=start, first_weights="unit_variance")
-    built.begin(batch())
+    built.begin(batch)
     for name, value in built.network.state_dict().items():
         assert torch.equal(value, start.network.state_dict()[name])
