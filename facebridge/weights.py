@@ -7,7 +7,7 @@ import os
 import pkgutil
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,19 @@ class Layout:
     name: str
     build: Callable[..., nn.Module]
     """Builds the bare network; its keyword arguments are the layout's sizes, the defaults are the published ones."""
-    published: Callable[[str], str]
-    """Our name of a tensor -> its published name."""
+    published: Callable[[Iterable[str]], dict[str, str]]
+    """Our names of all tensors -> their published names; see `each`."""
     sizes: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     """Tensors under their published names -> the sizes of the network that they were taken from."""
     classifier: tuple[str, ...] = ()
     """Published names that a checkpoint may hold and a network without a classifier does not: left out by `convert`."""
+    unused: str | None = None
+    """Pattern of published names that old checkpoints hold and no network uses: left out by `convert`."""
+
+
+def each(published: Callable[[str], str]) -> Callable[[Iterable[str]], dict[str, str]]:
+    """`Layout.published` where the published name of a tensor depends on our name of it alone."""
+    return lambda names: {name: published(name) for name in names}
 
 
 def network(layout: str, **sizes: Any) -> nn.Module:
@@ -65,9 +72,9 @@ def convert(layout: str, state: Mapping[str, Any], **sizes: Any) -> dict[str, Te
     tensors = tensors_of(state, f"the state dict for {layout}")
     with torch.device("meta"):
         expected = build(found, **{**found.sizes(tensors), **sizes}).state_dict()
-    ours = {found.published(name): name for name in expected}
+    ours = {published: name for name, published in found.published(expected).items()}
     shapes = {published: tuple(expected[name].shape) for published, name in ours.items()}
-    kept = {name: tensor for name, tensor in tensors.items() if name in ours or name not in found.classifier}
+    kept = {name: tensor for name, tensor in tensors.items() if name in ours or not _is_left_out(name, found)}
     _check(layout, kept, shapes)
     return {name: kept[published].detach().cpu() for published, name in ours.items()}
 
@@ -205,6 +212,11 @@ def _check(layout: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, tupl
         problems.append(f"of another shape: {_some(told)}")
     if problems:
         raise ValueError(f"these are not the weights of {layout}; {'; '.join(problems)}")
+
+
+def _is_left_out(published: str, layout: Layout) -> bool:
+    outgrown = layout.unused is not None and re.fullmatch(layout.unused, published) is not None
+    return outgrown or published in layout.classifier
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def published(path: Path, seed: int = 3) -> Recogniser:
     """A thin MobileFaceNet in a file as its authors write one, and the recogniser that is in it."""
     recogniser = drawn.thin_recogniser(seed)
     layout = weights.find("mobile_facenet")
-    state = {f"module.{layout.published(name)}": value for name, value in recogniser.network.state_dict().items()}
+    state = {
+        f"module.{layout.published([name])[name]}": value for name, value in recogniser.network.state_dict().items()
+    }
     torch.save({"net_state_dict": state, "epoch": 3}, path)
     return recogniser
 
@@ -155,7 +157,9 @@ def test_exported_network_with_weights_in_another_file_is_refused(tmp_path: Path
 
 def test_network_that_is_no_recogniser_is_kept_and_judges_nothing(tmp_path: Path, store: Path) -> None:
     network, layout = weights.network("edsr", **EDSR), weights.find("edsr")
-    torch.save({layout.published(name): value for name, value in network.state_dict().items()}, tmp_path / "x.pth")
+    torch.save(
+        {layout.published([name])[name]: value for name, value in network.state_dict().items()}, tmp_path / "x.pth"
+    )
     card = weight_store.add(tmp_path / "x.pth", layout="edsr", licence="MIT")
     assert card.kind == "network"
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())

@@ -19,7 +19,7 @@ from facebridge.images import resize
 from facebridge.method import Batch, Frozen, HallucinationMethod
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import channels_last
-from facebridge.weights import Layout, dimension
+from facebridge.weights import Layout, dimension, each
 
 RESIDUAL_SCALE = 0.1
 """Factor of every residual branch; EDSR (Lim et al. 2017), section 3.3, and the released SR_LRFR code."""
@@ -208,4 +208,4 @@ def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"scale": 2 ** len(doublings), "num_blocks": len(blocks), "num_filters": num_filters}
 
 
-LAYOUTS = (Layout(name="edsr", build=Edsr, published=_published, sizes=_sizes),)
+LAYOUTS = (Layout(name="edsr", build=Edsr, published=each(_published), sizes=_sizes),)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from facebridge import crops
 from facebridge.crops import Crop
 from facebridge.recogniser import Normalisation, RecogniserLayout, fit
-from facebridge.weights import dimension
+from facebridge.weights import dimension, each
 
 STRIDE = 16
 """Input pixels for each pixel of the last feature map."""
@@ -244,7 +244,7 @@ def _layout(name: str, depth: Depth, published: Callable[[str], str], stem: str,
     return RecogniserLayout(
         name=name,
         build=partial(LightCNN, depth),
-        published=published,
+        published=each(published),
         sizes=partial(_sizes, stem=stem, embedding=embedding),
         classifier=("fc2.weight", "fc2.bias") if depth.has_classifier_bias else ("fc2.weight",),
         crop=_crop,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facebridge import crops
 from facebridge.crops import Crop
 from facebridge.recogniser import Normalisation, RecogniserLayout, fit
-from facebridge.weights import dimension
+from facebridge.weights import dimension, each
 
 STRIDE = 16
 """Input pixels for each pixel of the last feature map."""
@@ -146,7 +146,7 @@ LAYOUTS = (
     RecogniserLayout(
         name="mobile_facenet",
         build=MobileFaceNet,
-        published=_published,
+        published=each(_published),
         sizes=_sizes,
         crop=_crop,
         normalisation=Normalisation("rgb", (127.5,), (128.0,)),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from facebridge import crops
 from facebridge.crops import Crop
 from facebridge.recogniser import Normalisation, RecogniserLayout, fit
-from facebridge.weights import dimension
+from facebridge.weights import dimension, each
 
 STRIDE = 16
 """Input pixels for each pixel of the last feature map."""
@@ -138,7 +138,7 @@ LAYOUTS = (
     RecogniserLayout(
         name="sphereface_20",
         build=SphereFace20,
-        published=_published,
+        published=each(_published),
         sizes=_sizes,
         crop=_crop,
         normalisation=Normalisation("bgr", (127.5,), (128.0,)),

@@ -48,7 +48,7 @@ def test_published_checkpoint_brings_its_sizes_and_loses_its_classifier(tmp_path
     thin = {"width_multiplier": 0.125, "height": 64, "width": 64}
     network = weights.network("light_cnn_29v2", num_classes=9, **thin).eval()
     layout = weights.find("light_cnn_29v2")
-    state = {f"module.{layout.published(name)}": tensor for name, tensor in network.state_dict().items()}
+    state = {f"module.{layout.published([name])[name]}": tensor for name, tensor in network.state_dict().items()}
     torch.save({"epoch": 80, "state_dict": state, "prec1": 0.9}, tmp_path / "published.pth.tar")
     recogniser = recognisers.load("light_cnn_29v2", tmp_path / "published.pth.tar")
     given = torch.rand(2, 3, 64, 64)
