@@ -38,15 +38,19 @@ class Crop:
 def crop(name: str) -> Crop:
     """Return the crop of this name; `names()` lists them. The height may follow: arcface_112 is arcface.
 
-    A plus adds pixels on every side: sphereface+2 is sphereface on 116x100.
+    Another height gives the same part of the face with other pixels: arcface_64 is arcface on 64x64. A plus adds
+    pixels on every side: sphereface+2 is sphereface on 116x100.
 
-    ValueError: if the name is unknown.
+    ValueError: if the name is unknown, or the width would be no whole number.
     """
     if found := re.fullmatch(r"(.+)\+(\d{1,3})", name):
         return widened(crop(found[1]), int(found[2]))
     for known in _CROPS.values():
         if name in (known.name, f"{known.name}_{known.height}"):
             return known
+    found = re.fullmatch(r"(.+)_(\d{1,4})", name)
+    if found and found[1] in _CROPS and int(found[2]):
+        return _of_height(_CROPS[found[1]], int(found[2]))
     raise ValueError(f"no crop is called {name!r}; known crops: {', '.join(names())}")
 
 
@@ -61,6 +65,16 @@ def widened(crop: Crop, by_px: int) -> Crop:
         return crop
     points = tuple((x + by_px, y + by_px) for x, y in crop.points)
     return Crop(f"{crop.name}+{by_px}", crop.height + 2 * by_px, crop.width + 2 * by_px, points)
+
+
+def _of_height(crop: Crop, height: int) -> Crop:
+    width, rest = divmod(height * crop.width, crop.height)
+    if rest:
+        raise ValueError(
+            f"crop {crop.name} is {crop.height}x{crop.width}, which has no whole width at {height} px of height"
+        )
+    points = _enlarged(np.array(crop.points), height / crop.height)
+    return Crop(f"{crop.name}_{height}", height, width, _moved(points, 1.0, 0.0, 0.0))
 
 
 def as_convention(name: str) -> Convention:
@@ -141,6 +155,11 @@ def recrop(faces: Tensor, source: Crop, target: Crop) -> Tensor:
         align_corners=False,
     )
     return functional.grid_sample(faces, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def moved(points: ArrayLike, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Points (..., 2) where a similarity (2, 3) takes them."""
+    return np.asarray(np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2], np.float32)
 
 
 def between(source: Crop, target: Crop) -> NDArray[np.float64]:

@@ -214,8 +214,22 @@ def test_sizes_and_points_are_the_published_ones():
 def test_height_may_follow_a_crops_name():
     assert crops.crop("arcface_112") is crops.crop("arcface")
     assert crops.crop("pcfh_256").height == 256  # a crop of that name, not pcfh (144) at another height
-    with pytest.raises(ValueError, match="arcface_224"):
-        crops.crop("arcface_224")
+    with pytest.raises(ValueError, match="arcface_0"):
+        crops.crop("arcface_0")
+
+
+@pytest.mark.parametrize(("name", "height", "width"), [("arcface_64", 64, 64), ("sphereface_56", 56, 48)])
+def test_another_height_shows_the_same_part_of_the_face(name: str, height: int, width: int):
+    small, whole = crops.crop(name), crops.crop(name.rpartition("_")[0])
+    assert (small.name, small.height, small.width) == (name, height, width)
+    factor = height / whole.height
+    for (x, y), (large_x, large_y) in zip(small.points, whole.points, strict=True):
+        assert (x + 0.5, y + 0.5) == pytest.approx((factor * (large_x + 0.5), factor * (large_y + 0.5)))
+
+
+def test_a_height_without_a_whole_width_is_refused():
+    with pytest.raises(ValueError, match="no whole width at 57 px"):
+        crops.crop("sphereface_57")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 60), (60, 1), (2, 2)])

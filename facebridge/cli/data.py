@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,12 +22,14 @@ from facebridge.cli.options import (
     one_of,
 )
 from facebridge.cli.relabel import relabel
+from facebridge.cli.simulate_nir import simulate_nir
 from facebridge.key_values import key_and_value
 
 app = typer.Typer(help="Import data sets, check lists, find and align faces, draw people.", no_args_is_help=True)
 
 
 app.command("relabel")(relabel)
+app.command("simulate-nir")(simulate_nir)
 
 
 @app.command("sets")
@@ -72,6 +74,7 @@ def data_render(
     domains: Annotated[str, typer.Option(help="vis, nir or both, comma-separated.")] = "vis,nir",
     seed: Annotated[int, typer.Option(help="Decides all people and shots.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first person.")] = 0,
+    points: Annotated[str, typer.Option(help="Landmarks of each face in the list: 5 or 68.")] = "5",
 ) -> None:
     """Draw embedded people: pictures and a face list with landmarks."""
     from facebridge.data import synthetic
@@ -86,6 +89,7 @@ def data_render(
             domains=tuple(domains.split(",")),
             seed=seed,
             first_identity=first,
+            points=68 if one_of("--points", points, Literal["5", "68"]) == "68" else 5,
             progress=lambda done, of: bar.step(done),
         )
     typer.echo(f"{written}")

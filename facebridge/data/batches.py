@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facebridge import images
-from facebridge.data.faces import Faces
+from facebridge.data.faces import Faces, PlacedFaces
 from facebridge.data.samplers import Sample, Sampler, SingleFaces
 from facebridge.images import BadPicture
+from facebridge.landmarks.points68 import MIRRORED
 
 Report = Callable[[BadPicture], None]
 """Told of a picture that cannot be used."""
 
+_NO_POINTS = np.zeros((0, 2), np.float32)
 _MIRROR_TARGET_SALT, _MIRROR_SOURCE_SALT = 1, 2
 
 
@@ -31,11 +33,13 @@ class Batches:
         seed: decides the order, the pairs and the mirroring.
         sampler: which rows stand together; absent: single faces.
         mirror: whether a face is mirrored with probability one half.
+        points: whether batches hold the faces' 68 landmarks too.
         rank, processes: which part of each batch is made here.
         report: told of each bad picture, once; the next sample of the order then takes the place of the one it is in.
 
     Raises:
-        ValueError: if the batch cannot be shared evenly or there are fewer samples than a batch needs.
+        ValueError: if the batch cannot be shared evenly, there are fewer samples than a batch needs, or landmarks are
+            asked for of faces that have none.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Batches:
         *,
         sampler: Sampler | None = None,
         mirror: bool = True,
+        points: bool = False,
         rank: int = 0,
         processes: int = 1,
         report: Report = lambda bad: None,
@@ -58,7 +63,10 @@ class Batches:
             raise ValueError(
                 f"{len(self.sampler)} {what} are fewer than one batch of {batch_size}: lower training.batch_size"
             )
+        if points and not isinstance(faces, PlacedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say where their 68 landmarks lie, which this method needs")
         self.faces = faces
+        self._placed = faces if points and isinstance(faces, PlacedFaces) else None
         self.batch_size = batch_size
         self.seed = seed
         self.mirror = mirror
@@ -71,19 +79,27 @@ class Batches:
         """The batch of a step, counted from 0.
 
         `target` (B, 3, H, W) in [0, 1] and `target_identity` (B,); with one source `source` (B, 3, H, W), with k of
-        them (B, k, 3, H, W), and `source_identity` (B,); where generated faces are mixed in, `is_generated` (B,) bool.
+        them (B, k, 3, H, W), and `source_identity` (B,); where generated faces are mixed in, `is_generated` (B,) bool;
+        with points `target_points` and `source_points` (B, 68, 2) or (B, k, 68, 2).
         """
         share = self.batch_size // self.processes
         first = step * self.batch_size + self.rank * share
         found = [self._usable(first + offset) for offset in range(share)]
-        samples = [sample for sample, _ in found]
-        pictures = np.stack([picture for _, each in found for picture in each])
+        samples = [sample for sample, *_ in found]
+        pictures = np.stack([picture for _, each, _ in found for picture in each])
         faces = images.to_faces(pictures)
         faces = faces.reshape(share, -1, *faces.shape[1:])  # (B, 1 + k, 3, H, W)
+        points = torch.from_numpy(np.stack([places for *_, places in found]))  # (B, 1 + k, 68 or 0, 2)
         if self.mirror:
-            mirrored = torch.from_numpy(self._mirrored(step, samples))
-            faces = torch.where(mirrored[:, :, None, None, None], faces.flip(-1), faces)
-        return self._named(samples, faces)
+            mirrored = torch.from_numpy(self._mirrored(step, samples))[:, :, None, None]
+            faces = torch.where(mirrored[..., None], faces.flip(-1), faces)
+            points = torch.where(mirrored, _mirrored_points(points, faces.shape[-1]), points)
+        batch = self._named(samples, faces)
+        if self._placed is not None:
+            batch["target_points"] = points[:, 0].contiguous()
+            if self.sampler.num_sources:
+                batch["source_points"] = (points[:, 1] if self.sampler.num_sources == 1 else points[:, 1:]).contiguous()
+        return batch
 
     def _named(self, samples: list[Sample], faces: Tensor) -> dict[str, Tensor]:
         batch = {
@@ -108,13 +124,16 @@ class Batches:
         together = np.array([sample.mirrored_together for sample in samples])[:, None]
         return np.concatenate([target, np.where(together, target, sources)], axis=1) < 0.5
 
-    def _usable(self, place: int) -> tuple[Sample, list[NDArray[np.uint8]]]:
-        """The sample at a place of the endless order, or the next one that can be used; target first, then sources."""
+    def _usable(self, place: int) -> tuple[Sample, list[NDArray[np.uint8]], NDArray[np.float32]]:
+        """The sample at a place of the endless order, or the next one that can be used, with its pictures and points.
+
+        Target first, then sources; points: (1 + k, 68, 2), or (1 + k, 0, 2) where none are asked for.
+        """
         for _ in range(2 * len(self.sampler)):  # one whole epoch is among them
             sample = self.sampler.sample(self.seed, place)
-            pictures = self._pictures((sample.target, *sample.sources))
-            if pictures:
-                return sample, pictures
+            found = self._pictures((sample.target, *sample.sources))
+            if found:
+                return sample, *found
             place = self.sampler.following(place)
         last = next(reversed(self.bad.values()))
         if not self.sampler.num_sources:
@@ -124,19 +143,29 @@ class Batches:
             f"{last}"
         )
 
-    def _pictures(self, rows: tuple[int, ...]) -> list[NDArray[np.uint8]]:
-        """The pictures of the rows; none, if one of them cannot be used."""
+    def _pictures(self, rows: tuple[int, ...]) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32]] | None:
+        """The pictures of the rows, and their points; None, if one of them cannot be used."""
         if any(row in self.bad for row in rows):
-            return []
-        pictures = []
+            return None
+        pictures, places = [], []
         for row in rows:
             try:
                 pictures.append(self.faces.picture(row))
+                places.append(_NO_POINTS if self._placed is None else self._placed.points(row))
             except BadPicture as bad:
                 self.bad[row] = BadPicture(bad.path, bad.cause)  # its traceback would hold pictures, a whole shard
                 self.report(bad)
-                return []
-        return pictures
+                return None
+        return pictures, np.stack(places)
+
+
+def _mirrored_points(points: Tensor, width: int) -> Tensor:
+    """Points (..., 68, 2) of faces that many pixels wide, where they lie in the mirrored faces; (..., 0, 2) as is."""
+    if not points.shape[-2]:
+        return points
+    mirrored = points[..., MIRRORED, :].clone()
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored
 
 
 class Ahead:

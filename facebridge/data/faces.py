@@ -29,6 +29,15 @@ class Faces(Protocol):
 
 
 @runtime_checkable
+class PlacedFaces(Faces, Protocol):
+    """Aligned faces that say where their landmarks lie."""
+
+    def points(self, index: int) -> NDArray[np.float32]:
+        """68 landmarks (68, 2) in pixels of `picture(index)`. BadPicture: if they are not known."""
+        ...
+
+
+@runtime_checkable
 class LabelledFaces(Faces, Labels, Protocol):
     """Aligned faces that can be paired."""
 
@@ -69,6 +78,9 @@ class ListedFaces:
     def picture(self, index: int) -> NDArray[np.uint8]:
         return reading.aligned(self.rows, index, self.crop, self.convention, self.outside)
 
+    def points(self, index: int) -> NDArray[np.float32]:
+        return reading.aligned_points(self.rows, index, self.crop, self.convention)
+
     def identities(self) -> NDArray[np.int64]:
         return self._identities
 
@@ -108,6 +120,7 @@ class DrawnFaces:
             if domain not in synthetic.DOMAINS:
                 raise ValueError(f"people are not drawn in the domain {domain!r}: {', '.join(synthetic.DOMAINS)}")
         self.drawn: dict[int, NDArray[np.uint8]] = {}
+        self.placed: dict[int, NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
         return len(self.domains) * self._num_shots
@@ -119,6 +132,11 @@ class DrawnFaces:
         if index not in self.drawn:
             self._draw(self.identity(index))
         return self.drawn[index]
+
+    def points(self, index: int) -> NDArray[np.float32]:
+        if index not in self.placed:
+            self._draw(self.identity(index))
+        return self.placed[index]
 
     def identities(self) -> NDArray[np.int64]:
         return np.arange(len(self)) % self._num_shots // self.data.shots
@@ -169,7 +187,9 @@ class DrawnFaces:
         for number, domain in enumerate(self.domains):
             first = number * self._num_shots + person * self.data.shots
             for shot, picture in enumerate(images.to_pictures(shots.faces[domain])):
-                self.drawn[first + shot] = crops.align(picture, points[shot], self.crop)
+                matrix = crops.similarity(points[shot], self.crop.points)
+                self.drawn[first + shot] = crops.cut(picture, matrix, self.crop)
+                self.placed[first + shot] = crops.moved(shots.landmarks68[shot].cpu().numpy(), matrix)
 
 
 class JoinedFaces:
@@ -194,11 +214,21 @@ class JoinedFaces:
         return int(self._identities[index])
 
     def picture(self, index: int) -> NDArray[np.uint8]:
-        num_real = len(self.real)
-        return self.real.picture(index) if index < num_real else self.generated.picture(index - num_real)
+        faces, own = self._of(index)
+        return faces.picture(own)
+
+    def points(self, index: int) -> NDArray[np.float32]:
+        faces, own = self._of(index)
+        if not isinstance(faces, PlacedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say where their landmarks lie")
+        return faces.points(own)
 
     def identities(self) -> NDArray[np.int64]:
         return self._identities
+
+    def _of(self, index: int) -> tuple[LabelledFaces, int]:
+        num_real = len(self.real)
+        return (self.real, index) if index < num_real else (self.generated, index - num_real)
 
     def is_generated(self) -> NDArray[np.bool_]:
         """(N,): whether a row is a generated face."""

@@ -15,6 +15,7 @@ _ADVICE = (
     "aligned (--aligned CROP, or a column `crop`)"
 )
 _ASPECT_TOLERANCE_PX = 1.0
+_NUM_POINTS = 68
 
 
 def picture(faces: FaceList, row: int) -> NDArray[np.uint8]:
@@ -55,6 +56,29 @@ def aligned(
         return face
     try:
         return crops.align(face, points, crop, convention, outside=outside)
+    except ValueError as error:
+        raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
+
+
+def aligned_points(faces: FaceList, row: int, crop: Crop, convention: Convention = "umeyama") -> NDArray[np.float32]:
+    """The 68 landmarks (68, 2) of a row, in pixels of its aligned face.
+
+    A row that names its crop has them in pixels of its picture, which is read to see how large it is.
+
+    Raises:
+        BadPicture: if the list holds no 68 landmarks of the row, or they cannot be aligned.
+    """
+    found, path = faces[row], faces.picture_path(row)
+    if found.landmarks is None or len(found.landmarks) != _NUM_POINTS:
+        raise BadPicture(path, "no 68 landmarks: 'facebridge data landmarks' with --points68 finds them")
+    points = np.asarray(found.landmarks, np.float64)
+    try:
+        if found.crop is None:
+            return crops.moved(points, crops.similarity(crops.five_points(points), crop.points, convention))
+        face, left, top = _cut(images.read(path), found, path)
+        return crops.moved(points - [left, top], crops.between(_own_crop(face, found.crop, path), crop))
+    except BadPicture:
+        raise
     except ValueError as error:
         raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
 

@@ -56,14 +56,13 @@ class Points68:
         """(N, 3, side, side) -> (N, 68, 2) in 0..1 of the crops."""
         points = self._network.run(crops)
         if self.mirrored:
-            mirrored = self._network.run(crops[..., ::-1])[:, _MIRROR]
+            mirrored = self._network.run(crops[..., ::-1])[:, MIRRORED]
             mirrored[..., 0] = 1 - mirrored[..., 0]
             return (points + mirrored) / np.float32(2)
         return points
 
 
-# Which point of a mirrored face is which of the face: jaw, brows, nose, eyes, mouth.
-_MIRROR = [
+MIRRORED = [
     *range(16, -1, -1),
     *range(26, 16, -1),
     *range(27, 31),
@@ -74,6 +73,7 @@ _MIRROR = [
     *range(64, 59, -1),
     *(67, 66, 65),
 ]
+"""Which point of the mirrored face is which of the face: jaw, brows, nose, eyes, mouth."""
 _AT_ONCE = 64
 
 

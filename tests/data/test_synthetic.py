@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from facebridge.data import synthetic
 from facebridge.data.synthetic import optics, people
-from facebridge.data.synthetic.folder import COLUMNS, _person_cells
+from facebridge.data.synthetic.folder import COLUMNS, POINT_COLUMNS, _person_cells
 from facebridge.data.synthetic.optics import Pigments
 from facebridge.data.synthetic.shots import shot_parameters
 from facebridge.data.synthetic.truth import Part
@@ -298,7 +298,7 @@ def test_rendered_folder_holds_every_picture_of_its_face_list(tmp_path: Path) ->
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, *POINT_COLUMNS[5])
     assert seen[-1] == (8, 8)
     assert {row["identity"] for row in rows} == {"000005", "000006"}
     drawn = synthetic.render(9, [5], [1], size=64, domains=BOTH)

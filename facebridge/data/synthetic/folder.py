@@ -4,22 +4,21 @@ import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from facebridge.data.list_files import LANDMARKS_5, LANDMARKS_68
 from facebridge.data.synthetic.people import identity_parameters
 from facebridge.data.synthetic.rendering import Shots, render
 
 LIST_NAME = "faces.csv"
-POINT_COLUMNS = (
-    "right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y", "nose_x", "nose_y",
-    "mouth_right_x", "mouth_right_y", "mouth_left_x", "mouth_left_y",
-)  # fmt: skip
+POINT_COLUMNS = {5: LANDMARKS_5, 68: LANDMARKS_68}
+"""Columns of the landmarks by how many there are."""
 COLUMNS = (
     "path", "identity", "domain", "session", "split", "yaw_deg", "expression", "pair", "skin_tone", "age_0_to_1",
-    *POINT_COLUMNS,
 )  # fmt: skip
 LIGHT_MELANIN, DARK_MELANIN = 0.04, 0.12
 """Melanosome fractions of the skin below which it is called light, and from which on it is called dark."""
@@ -37,12 +36,13 @@ def render_to(
     seed: int = 0,
     first_identity: int = 0,
     yaw_range: tuple[float, float] | None = None,
+    points: Literal[5, 68] = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw `identities` people in `shots` shots each into folder/<identity>/<shot>_<domain>.png; return the face list.
 
     The list folder/faces.csv is written last and in one step, so a folder that has one is whole. `progress` is called
-    with the numbers of pictures done and to do.
+    with the numbers of pictures done and to do. `points`: how many landmarks of each face the list holds.
 
     ValueError: if identities or shots is less than 1, or `render` refuses a number.
     """
@@ -57,16 +57,18 @@ def render_to(
         who, which = [person for person in people for _ in range(shots)], list(range(shots)) * len(people)
         drawn = render(seed, who, which, size=size, domains=domains, yaw_range=yaw_range)
         for domain in domains:
-            rows += _write_pictures(folder, drawn, domain, seed)
+            rows += _write_pictures(folder, drawn, domain, seed, points)
         if progress is not None:
             progress(len(rows), identities * shots * len(domains))
-    return _write_list(folder, rows)
+    return _write_list(folder, rows, (*COLUMNS, *POINT_COLUMNS[points]))
 
 
 _PICTURES_AT_ONCE = 32
 
 
-def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[dict[str, str]]:
+def _write_pictures(
+    folder: Path, drawn: Shots, domain: str, seed: int, num_points: Literal[5, 68]
+) -> list[dict[str, str]]:
     pictures = (drawn.faces[domain] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     rows = []
     of_person = {identity: _person_cells(seed, identity) for identity in set(drawn.identity.tolist())}
@@ -75,7 +77,8 @@ def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[
         path = f"{identity:06d}/{shot:04d}_{domain}.png"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         _write_picture(folder / path, picture, f"{_NOTICE}, seed {seed}, identity {identity}, shot {shot}, {domain}")
-        points = [f"{value:.2f}" for value in drawn.landmarks5[i].flatten().tolist()]
+        places = drawn.landmarks5[i] if num_points == 5 else drawn.landmarks68[i]
+        points = [f"{value:.2f}" for value in places.flatten().tolist()]
         rows.append(
             {
                 "path": path,
@@ -87,7 +90,7 @@ def _write_pictures(folder: Path, drawn: Shots, domain: str, seed: int) -> list[
                 "expression": _expression(drawn, i),
                 "pair": f"{identity:06d}_{shot:04d}",
                 **of_person[identity],
-                **dict(zip(POINT_COLUMNS, points, strict=True)),
+                **dict(zip(POINT_COLUMNS[num_points], points, strict=True)),
             }
         )
     return rows
@@ -121,11 +124,11 @@ def _write_picture(path: Path, picture: np.ndarray, notice: str) -> None:
     Image.fromarray(picture).save(path, pnginfo=info)
 
 
-def _write_list(folder: Path, rows: list[dict[str, str]]) -> Path:
+def _write_list(folder: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> Path:
     path = folder / LIST_NAME
     unfinished = folder / f".{LIST_NAME}.{os.getpid()}"
     with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
         file.flush()
