@@ -82,10 +82,10 @@ def vis_radiance(p: Numbers, squared_radius: Tensor, scene: Scene, paint: Paint)
         )
         body = _body(p, paint, band) * light * paint.shade
         bands.append(body + warm * lit * (shine + hair_shine) + warm * glint)
-    return _through_filters(bands)
+    return through_filters(bands)
 
 
-def _through_filters(bands: list[Tensor]) -> Tensor:
+def through_filters(bands: list[Tensor]) -> Tensor:
     """What the three colour filters pass: each also lets some of its neighbours' light through."""
     red, green, blue = bands
     return torch.stack(
