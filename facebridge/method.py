@@ -7,7 +7,7 @@ A method is plain PyTorch. It knows no file, no device flag, no logger and no co
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +21,8 @@ Batch = dict[str, Tensor]
 """`target`: faces (B, 3, H, W); where identities are known also `target_identity` (and `source_identity`): int64 (B,).
 Where the data is paired also `source`: faces (B, 3, H, W), or (B, k, 3, H, W) where k pictures of one person are asked
 for (`several`; `target` is then a further one); where generated faces are mixed in also `is_generated`: bool (B,).
+Where the method wants points also `target_points` and, where paired, `source_points`: 68 landmarks (B, 68, 2) float32
+(x, y) in pixels of the faces, those of mirrored faces mirrored and in iBUG order again ((B, k, 68, 2) for k sources).
 In training `shared_seed`: one int64, the same in every process of a step, for draws that concern the whole batch; other
 draws come from torch's own generator, seeded for each step."""
 
@@ -32,6 +34,14 @@ class Frozen(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=Frozen)
+
+
+class Memory(Protocol):
+    """What a method remembers from step to step that is neither weight nor optimiser; checkpoints hold it."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
 class Method(nn.Module, ABC, Generic[Settings]):
@@ -59,9 +69,15 @@ class Method(nn.Module, ABC, Generic[Settings]):
         self.crop = crop
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.schedules: dict[str, LRScheduler] = {}
+        self.memories: dict[str, Memory] = {}
         object.__setattr__(self, "recogniser", recogniser)
 
     recogniser: Recogniser | None
+
+    @property
+    def wants_points(self) -> bool:
+        """Whether batches must hold the faces' 68 landmarks."""
+        return False
 
     def begin(self, first_batch: Callable[[], Batch]) -> None:
         """Called once before the first step of a training, but not where it goes on from a checkpoint.
@@ -92,6 +108,11 @@ class Method(nn.Module, ABC, Generic[Settings]):
             num_identities: how many people the training faces show; counted when asked.
         """
         return config
+
+    @classmethod
+    def starts_from_recogniser(cls, config: Settings) -> bool:
+        """Whether layers of the recogniser are trained on: it then comes as it was trained, not reworked for speed."""
+        return False
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]; none: no sheet is written."""
@@ -124,8 +145,21 @@ class HallucinationMethod(Method[Settings]):
         return [(self.crop.height, self.crop.width)]
 
 
+@runtime_checkable
+class TrainsRecogniser(Protocol):
+    """A method of any kind that trains a recogniser."""
+
+    def as_recogniser(self) -> Recogniser:
+        """The recogniser as it is now. ValueError: if the method's settings let it train none."""
+        ...
+
+
 class RecognitionMethod(Method[Settings]):
     """A method that trains a recogniser."""
+
+    @classmethod
+    def starts_from_recogniser(cls, config: Settings) -> bool:
+        return True
 
     @abstractmethod
     def as_recogniser(self) -> Recogniser:

@@ -14,7 +14,7 @@ from facebridge import crops, methods
 from facebridge.crops import Convention, Outside
 from facebridge.data.samplers import settings as pairings
 from facebridge.data.samplers.settings import NoPairs, Pairing, Side
-from facebridge.method import Frozen
+from facebridge.method import Frozen, HallucinationMethod
 
 Recipes = Path(__file__).with_name("recipes")
 
@@ -116,6 +116,10 @@ class ShardData(Frozen):
     """What a crop shows beyond a face, where it is not the shards' own crop."""
 
 
+AnyData = Annotated[SyntheticData | FaceListData | ShardData, Field(discriminator="kind")]
+"""A section [data]."""
+
+
 def sides(data: SyntheticData | ListedRows | ShardData, pairing: Pairing) -> tuple[Side, Side]:
     """Which rows are sources and which are targets; what the pairing does not say of a side, the data says.
 
@@ -163,6 +167,31 @@ class TrainingSettings(Frozen):
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 500
 
 
+class ValidationSettings(Frozen):
+    """Held-out pairs that are generated and judged while training goes on; see docs/training.md."""
+
+    every_steps: Annotated[int, Field(ge=1)]
+    """Steps from one validation to the next; the last step has one too."""
+    pairs: Annotated[int, Field(ge=2)] = 128
+    """Source-target pairs, the same at every validation."""
+    data: AnyData
+    """People that training does not see, with a pairing of their own; nothing is taken over from [data]."""
+    recogniser: RecogniserSettings
+    """Who judges: not the recogniser that is trained through."""
+
+    @model_validator(mode="after")
+    def _pairs_show_one_person(self) -> "ValidationSettings":
+        pairing = self.data.pairing
+        if isinstance(pairing, pairings.UnpairedSettings | pairings.SeveralSettings):
+            raise ValueError(
+                f"validation compares generated faces with their targets, which pairs of kind {pairing.kind!r} do not "
+                "allow: set validation.data.pairing.kind to same_person or same_shot (drawn people have both)"
+            )
+        if self.data.generated is not None:
+            raise ValueError("held-out pairs are not mixed with generated faces: leave validation.data.generated out")
+        return self
+
+
 class Recipe(Frozen):
     """One experiment: method, data, recogniser, training."""
 
@@ -174,9 +203,10 @@ class Recipe(Frozen):
     """How the faces are aligned: one of `facebridge.crops.names()`."""
     settings: dict[str, Any] = {}
     """Settings of the method: its Config."""
-    data: Annotated[SyntheticData | FaceListData | ShardData, Field(discriminator="kind")]
+    data: AnyData
     recogniser: RecogniserSettings | None = None
     training: TrainingSettings
+    validation: ValidationSettings | None = None
 
     def config(self, origin: str = "recipe") -> Any:
         """The method's settings, checked.
@@ -234,7 +264,25 @@ def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
             f"{origin}: an identity loss needs a recogniser: add [recogniser] with a name, or set "
             f"settings.identity_weight=0"
         )
+    _check_validation(recipe, origin)
     return recipe.model_copy(update={"settings": settings})
+
+
+def _check_validation(recipe: Recipe, origin: str) -> None:
+    if recipe.validation is None:
+        return
+    if not issubclass(methods.load(recipe.method), HallucinationMethod):
+        raise ValueError(
+            f"{origin}: {recipe.method} generates no faces that could be validated: leave [validation] out"
+        )
+    trained, held_out = recipe.data, recipe.validation.data
+    if isinstance(trained, SyntheticData) and isinstance(held_out, SyntheticData) and trained.seed == held_out.seed:
+        first, second = (range(one.first_identity, one.first_identity + one.identities) for one in (trained, held_out))
+        if first.start < second.stop and second.start < first.stop:
+            raise ValueError(
+                f"{origin}: validation.data draws people that training sees: set validation.data.first_identity="
+                f"{first.stop}, or another seed"
+            )
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -1,16 +1,19 @@
 """A run folder: what training leaves, written so that a crash never leaves half of it.
 
 RUN/recipe.toml       the resolved recipe
-    run.jsonl         one line a start (versions, commit, machine, command), bad picture or other event
+    run.jsonl         one line a start (versions, commit, machine, command), bad picture, diagnosis or other event
     log.jsonl         one line a logged step
+    validation.jsonl  one line a validation, where the recipe asks for them
     previews/         sheets of sample faces
-    checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, place
+    checkpoints/      step-000500.safetensors and .json: networks, optimisers, schedules, memories, place
+    best.safetensors  the networks as they were at the best validation
     weights.safetensors  the trained networks, when training has ended
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import save
@@ -35,6 +38,11 @@ CHECKPOINTS_KEPT = 2
 """The newest and the one before, in case the disk damages the newest."""
 
 LOCK = ".lock"
+LOG = "log.jsonl"
+VALIDATION = "validation.jsonl"
+
+Which = Literal["best", "last"]
+"""Which weights of a run: those of the best validation, where there was one, or those that training ended with."""
 
 PACKAGES = ("facebridge", "torch", "numpy", "opencv-python-headless", "lightning-fabric", "pillow")
 
@@ -69,11 +77,46 @@ class Run:
 
     @property
     def weights(self) -> Path:
+        """The networks that training ended with."""
         return self.folder / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The networks of the best validation; its metadata says which step that was, and its figures."""
+        return self.folder / "best.safetensors"
+
+    def trained(self, which: Which = "best") -> Path:
+        """The file that `load` takes: the best weights where there are some, else the last, else a checkpoint's.
+
+        Raises:
+            ValueError: if there is none of them yet, or `which` is neither "best" nor "last".
+        """
+        if which not in get_args(Which):
+            raise ValueError(f"which weights: {' or '.join(get_args(Which))}, not {which!r}")
+        if which == "best" and self.best.is_file():
+            return self.best
+        if self.weights.is_file():
+            return self.weights
+        checkpoint = self.last()
+        if checkpoint is None:
+            raise ValueError(f"{self.folder} has neither weights.safetensors nor a checkpoint: train it first")
+        return self._stem(checkpoint.step).with_suffix(".safetensors")
+
+    def best_figure(self, name: str) -> float:
+        """A figure of the best validation so far; infinite before there is one."""
+        return float(weights.metadata(self.best)[name]) if self.best.is_file() else math.inf
 
     def log(self) -> list[dict[str, Any]]:
         """The logged steps."""
-        return lines(self.folder / "log.jsonl")
+        return lines(self.folder / LOG)
+
+    def validations(self) -> list[dict[str, Any]]:
+        """The figures of each validation."""
+        return lines(self.folder / VALIDATION)
+
+    def diagnoses(self) -> list[dict[str, Any]]:
+        """Losses that were found to be stuck: loss, kind, first_step, step, value, text."""
+        return [line for line in lines(self.folder / "run.jsonl") if line["event"] == "diagnosis"]
 
     def bad_pictures(self) -> list[dict[str, str]]:
         """Pictures that training could not use: path and cause, each picture once however often it was resumed."""
@@ -85,7 +128,7 @@ class Run:
 
         Afterwards older ones go, and later ones too: those were damaged, or this one would not have been made.
         """
-        stem = self.folder / "checkpoints" / f"step-{checkpoint.step:08d}"
+        stem = self._stem(checkpoint.step)
         data = save(checkpoint.tensors)
         state = {**checkpoint.state, "step": checkpoint.step}
         state["sha256"] = _digest(data, state)
@@ -94,7 +137,7 @@ class Run:
         kept = [step for step in self.steps() if step <= checkpoint.step][-CHECKPOINTS_KEPT:]
         for step in set(self.steps()) - set(kept):
             for suffix in (".json", ".safetensors"):
-                (self.folder / "checkpoints" / f"step-{step:08d}{suffix}").unlink(missing_ok=True)
+                self._stem(step).with_suffix(suffix).unlink(missing_ok=True)
 
     def steps(self) -> list[int]:
         """Steps with a complete checkpoint, oldest first."""
@@ -108,7 +151,7 @@ class Run:
             ValueError: if there are checkpoints and all of them are damaged.
         """
         for step in reversed(self.steps()):
-            found = _whole(self.folder / "checkpoints" / f"step-{step:08d}", step)
+            found = _whole(self._stem(step), step)
             if found is not None:
                 return found
         if self.steps():
@@ -116,6 +159,9 @@ class Run:
                 f"every checkpoint in {self.folder / 'checkpoints'} is damaged: start again in a new folder"
             )
         return None
+
+    def _stem(self, step: int) -> Path:
+        return self.folder / "checkpoints" / f"step-{step:08d}"
 
 
 def create(folder: Path, resolved: Recipe) -> Run:
@@ -166,11 +212,13 @@ def _digest(data: bytes, state: dict[str, Any]) -> str:
     return hashlib.sha256(data + json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def load(run: str | Path) -> Method[Any]:
+def load(run: str | Path, which: Which = "best") -> Method[Any]:
     """The trained method of a run, ready to `generate` or to `embed`.
 
     Args:
-        run: a run folder, or any folder with its recipe.toml and weights.safetensors.
+        run: a run folder, or any folder with its recipe.toml and its best.safetensors or weights.safetensors.
+        which: "best": the weights of the best validation, where there are some; "last": those that training ended
+            with. Where training has not ended, those of the newest checkpoint stand in for the last.
 
     Returns:
         The method in evaluation mode, on the CPU.
@@ -181,30 +229,25 @@ def load(run: str | Path) -> Method[Any]:
     opened = Run(Path(run))
     resolved = opened.recipe
     method = methods.load(resolved.method)(resolved.config(), crops.crop(resolved.crop))
-    if opened.weights.is_file():
-        tensors = weights.read(opened.weights)
-    else:
-        checkpoint = opened.last()
-        if checkpoint is None:
-            raise ValueError(f"{run} has neither weights.safetensors nor a checkpoint: train it first")
+    file = opened.trained(which)
+    tensors = weights.read(file)
+    if file.parent != opened.folder:  # a checkpoint
         prefix = "networks/"
-        tensors = {
-            name.removeprefix(prefix): value for name, value in checkpoint.tensors.items() if name.startswith(prefix)
-        }
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     try:
         method.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"{run}: the weights do not fit the recipe beside them ({error})") from error
+        raise ValueError(f"{file}: the weights do not fit the recipe beside them ({error})") from error
     return method.eval().requires_grad_(False)
 
 
-def load_hallucination(run: str | Path) -> HallucinationMethod[Any]:
+def load_hallucination(run: str | Path, which: Which = "best") -> HallucinationMethod[Any]:
     """As `load`, for a run that generates faces.
 
     Raises:
         ValueError: as `load`, and if the run trained a recogniser.
     """
-    method = load(run)
+    method = load(run, which)
     if not isinstance(method, HallucinationMethod):
         name = Run(Path(run)).recipe.method
         raise ValueError(f"{run} is a run of {name}, which embeds faces and generates none: give it as --recogniser")

@@ -1,10 +1,9 @@
 """The one loop: time, seed, precision, processes, log, checkpoints, resuming. It knows no method."""
 
-import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from facebridge import allocator, crops, images, methods, recognisers, runs, weights
+from facebridge import allocator, checkpoints, crops, images, methods, recognisers, runs, weights
 from facebridge.data.batches import Ahead, Batches
 from facebridge.data.faces import Faces, faces_of, num_identities
 from facebridge.data.samplers.choosing import sampler_of
-from facebridge.images import BadPicture
-from facebridge.method import Batch, HallucinationMethod, Method, RecognitionMethod
+from facebridge.diagnostics import Diverged, finite
+from facebridge.hallucination import hallucinate
+from facebridge.journal import EVENTS, Journal
+from facebridge.method import Batch, HallucinationMethod, Method
 from facebridge.progress import Progress
 from facebridge.recipe import Recipe
-from facebridge.runs import Checkpoint, Run
+from facebridge.runs import Run
 from facebridge.stopping import Stopped, pass_on_stop_signals, stop_signals
 from facebridge.streamline import streamline
+from facebridge.validation import HeldOut, people_in_both
+
+__all__ = ["Diverged", "build", "settled", "train"]
 
 PREVIEW_FACES = 6
 """Rows of a preview sheet."""
-
-
-class Diverged(ValueError):
-    """A loss or a network is no longer finite."""
 
 
 def train(
@@ -118,18 +118,20 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
     with Journal(run, fabric.is_global_zero) as journal:
         faces = faces_of(recipe) if faces is None else faces
         sampler = sampler_of(recipe, faces)
-        journal.write({"event": "data", "places": len(sampler), "left_out": sampler.left_out}, "run.jsonl")
+        journal.write({"event": "data", "places": len(sampler), "left_out": sampler.left_out}, EVENTS)
         batches = Batches(
             faces,
             recipe.training.batch_size,
             recipe.seed,
             sampler=sampler,
             mirror=recipe.training.mirror,
+            points=method.wants_points,
             rank=fabric.global_rank,
             processes=fabric.world_size,
             report=journal.bad_picture,
         )
         method.to(fabric.device)
+        held_out = _held_out(recipe, method, faces, fabric, journal)
         step = _restore(method, run, journal)
         if step == 0:
             method.begin(lambda: _on_device(batches(0), fabric))
@@ -137,48 +139,117 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))
         object.__setattr__(method, "backward", fabric.backward)
-        _loop(fabric, method, batches, recipe, run, journal, step, progress)
+        _Loop(fabric, method, recipe, run, journal, held_out).go(batches, step, progress)
         for name, network in raw.items():
             setattr(method, name, network)
         if fabric.is_global_zero:
-            weights.write(run.weights, _networks(method), {"method": recipe.method})
+            networks = checkpoints.networks(method, recipe.training.steps)
+            weights.write(run.weights, networks, {"method": recipe.method})
+        journal.summary()
 
 
-def _loop(
-    fabric: Fabric,
-    method: Method[Any],
-    batches: Batches,
-    recipe: Recipe,
-    run: Run,
-    journal: "Journal",
-    start: int,
-    progress: bool,
-) -> None:
-    settings = recipe.training
-    preview = _on_device(batches(0), fabric)
-    preview = {name: value[:PREVIEW_FACES] if value.ndim else value for name, value in preview.items()}
-    show = progress and fabric.is_global_zero
-    with stop_signals() as stop, Progress("training", settings.steps, start, show) as bar:
-        for step, batch in Ahead(batches, start, settings.steps):
-            torch.manual_seed(_mixed(recipe.seed, step, fabric.global_rank))
-            batch["shared_seed"] = torch.tensor(_mixed(recipe.seed, step, -1))
-            with fabric.autocast():
-                losses = method.training_step(_on_device(batch, fabric))
-            found = _finite(_mean(fabric, losses), step + 1)
-            done = step + 1
-            bar.step(done, found)
-            last = done == settings.steps
-            if done % settings.log_every_steps == 0 or last:
-                journal.losses(done, found)
-            asked = _any(fabric, stop.is_set())
-            if done % settings.preview_every_steps == 0 or last:
-                _preview(fabric, method, preview, run.folder / "previews" / f"step-{done:08d}.png")
-            if done % settings.checkpoint_every_steps == 0 or last or asked:
-                checkpoint = _checkpoint(method, done)
-                if fabric.is_global_zero:
-                    run.save(checkpoint)
-            if asked and not last:
-                raise Stopped(f"stopped after step {done} with a checkpoint: go on with --resume")
+def _held_out(recipe: Recipe, method: Method[Any], faces: Faces, fabric: Fabric, journal: Journal) -> HeldOut | None:
+    if recipe.validation is None:
+        return None
+    assert isinstance(method, HallucinationMethod), "recipes that validate others are refused"
+    held_out = HeldOut(recipe, method, fabric.device, report=journal.bad_picture)
+    shared = people_in_both(held_out.faces, faces)
+    if shared and fabric.is_global_zero:
+        journal.write({"event": "not held out", "people": shared}, EVENTS)
+        print(
+            f"validation.data shows {len(shared)} people whom training sees too, such as {shared[0]}: the best weights "
+            "will be chosen by faces that may be known by heart"
+        )
+    return held_out
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The steps of one training, and what comes at some of them."""
+
+    fabric: Fabric
+    method: Method[Any]
+    recipe: Recipe
+    run: Run
+    journal: Journal
+    held_out: HeldOut | None
+
+    def go(self, batches: Batches, start: int, progress: bool) -> None:
+        """From a step on to the last."""
+        fabric, method, settings = self.fabric, self.method, self.recipe.training
+        preview = _on_device(_shown(batches(0)), fabric)
+        show = progress and fabric.is_global_zero
+        with stop_signals() as stop, Progress("training", settings.steps, start, show) as bar:
+            for step, batch in Ahead(batches, start, settings.steps):
+                torch.manual_seed(_mixed(self.recipe.seed, step, fabric.global_rank))
+                batch["shared_seed"] = torch.tensor(_mixed(self.recipe.seed, step, -1))
+                with fabric.autocast():
+                    losses = method.training_step(_on_device(batch, fabric))
+                found = finite(_mean(fabric, losses), step + 1)
+                done = step + 1
+                bar.step(done, found)
+                last = done == settings.steps
+                if done % settings.log_every_steps == 0 or last:
+                    self.journal.losses(done, found)
+                asked = _any(fabric, stop.is_set())
+                if done % settings.preview_every_steps == 0 or last:
+                    self._sheet(preview, f"step-{done:08d}.png")
+                # before the checkpoint: a training that goes on from it has had this step's validation
+                if self.recipe.validation and (done % self.recipe.validation.every_steps == 0 or last):
+                    self._validate(done)
+                if done % settings.checkpoint_every_steps == 0 or last or asked:
+                    checkpoint = checkpoints.of_method(method, done)
+                    if fabric.is_global_zero:
+                        self.run.save(checkpoint)
+                if asked and not last:
+                    raise Stopped(f"stopped after step {done} with a checkpoint: go on with --resume")
+
+    def _validate(self, step: int) -> None:
+        """In every process, so that all of them go on or stop alike; the first one writes."""
+        assert self.held_out is not None
+        torch.manual_seed(self.recipe.seed)  # what a generator draws, it draws alike at every validation
+        networks = checkpoints.networks(self.method, step)
+        with _evaluating(self.method):
+            found = self.held_out.figures(partial(self._generated, step))
+        if self.fabric.is_global_zero:
+            if found.combined < self.run.best_figure("combined"):
+                told = {name: repr(value) for name, value in found.as_dict().items()}
+                about = {"method": self.recipe.method, "step": str(step), **told}
+                weights.write(self.run.best, networks, about)
+            self.journal.validation(step, found.as_dict())
+        self._sheet(_on_device(self.held_out.first(PREVIEW_FACES), self.fabric), f"validation-{step:08d}.png")
+
+    def _generated(self, step: int, faces: Tensor) -> Tensor:
+        assert isinstance(self.method, HallucinationMethod)
+        with self.fabric.autocast():
+            generated = hallucinate(self.method, self.fabric.to_device(faces))
+        if not generated.isfinite().all():
+            raise Diverged(f"step {step}: a generated face is not finite; lower the step size")
+        return generated.float().cpu()
+
+    def _sheet(self, batch: Batch, name: str) -> None:
+        """Generate in every process, since networks may talk to each other; the first one writes."""
+        with _evaluating(self.method), torch.no_grad(), self.fabric.autocast():
+            columns = self.method.preview(batch)
+        if not self.fabric.is_global_zero or not columns:
+            return
+        rows = [[faces[row].float().cpu() for faces in columns.values()] for row in range(len(batch["target"]))]
+        told = f"preview of {type(self.method).__name__}: {', '.join(columns)}"
+        images.write(self.run.folder / "previews" / name, images.grid(rows), generated_by=told)
+
+
+@contextmanager
+def _evaluating(method: Method[Any]) -> Iterator[None]:
+    """Evaluation mode, so that what is looked at does not change: running statistics, dropout."""
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train()
+
+
+def _shown(batch: Batch) -> Batch:
+    return {name: value[:PREVIEW_FACES] if value.ndim else value for name, value in batch.items()}
 
 
 def settled(recipe: Recipe, faces: Faces | None = None) -> Recipe:
@@ -202,59 +273,17 @@ def build(recipe: Recipe) -> Method[Any]:
     recogniser = None
     torch.manual_seed(recipe.seed)
     if wanted is not None:
-        if issubclass(method, RecognitionMethod) and wanted.weights is None and weights.is_layout(wanted.name):
+        starts = method.starts_from_recogniser(recipe.config())
+        if starts and wanted.weights is None and weights.is_layout(wanted.name):
             raise ValueError(
                 f"training would start from an untrained {wanted.name}: add recogniser.weights, give a run as "
                 "recogniser.name, or leave [recogniser] out"
             )
         recogniser = recognisers.load(wanted.name, weights=wanted.weights, **wanted.sizes)
-        if issubclass(method, HallucinationMethod):
+        if not starts:
             streamline(recogniser)
     torch.manual_seed(recipe.seed)
     return method(recipe.config(), crop, recogniser)
-
-
-class Journal:
-    """log.jsonl, run.jsonl and, where tensorboard is installed, its event file.
-
-    Silent in all processes but the first, except for bad pictures: each process meets its own.
-    """
-
-    def __init__(self, run: Run, writing: bool) -> None:
-        self.run = run
-        self.writing = writing
-        self.board: Any = None
-
-    def __enter__(self) -> "Journal":
-        if self.writing:
-            self.write({"event": "start", **runs.provenance()}, "run.jsonl")
-            self.board = _tensorboard(self.run.folder)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.board is not None:
-            self.board.close()
-
-    def write(self, line: dict[str, Any], file: str = "log.jsonl") -> None:
-        if self.writing:
-            runs.add_line(self.run.folder / file, line)
-
-    def losses(self, step: int, losses: dict[str, float]) -> None:
-        self.write({"step": step, **losses})
-        if self.board is not None:
-            for name, value in losses.items():
-                self.board.add_scalar(name, value, step)
-
-    def bad_picture(self, bad: BadPicture) -> None:
-        line = {"event": "bad picture", "path": str(bad.path), "cause": bad.cause}
-        runs.add_line(self.run.folder / "run.jsonl", line)
-
-    def back_to(self, step: int) -> None:
-        """Forget the steps after a checkpoint: they will come again."""
-        path = self.run.folder / "log.jsonl"
-        if self.writing and path.is_file():
-            kept = [line for line in runs.lines(path) if line["step"] <= step]
-            runs.write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
@@ -264,92 +293,20 @@ def _restore(method: Method[Any], run: Run, journal: Journal) -> int:
     if checkpoint is None:
         return 0
     for damaged in (step for step in run.steps() if step > checkpoint.step):
-        journal.write({"event": "damaged checkpoint", "step": damaged, "resumed_from": checkpoint.step}, "run.jsonl")
+        journal.write({"event": "damaged checkpoint", "step": damaged, "resumed_from": checkpoint.step}, EVENTS)
         print(f"the checkpoint of step {damaged} is damaged: going on from the one of step {checkpoint.step}")
     threads = checkpoint.state["threads"]
     if threads != torch.get_num_threads():
         journal.write(
             {"event": "threads changed", "before": threads, "now": torch.get_num_threads(), "bit_for_bit": False},
-            "run.jsonl",
+            EVENTS,
         )
         print(
             f"the checkpoint was made with {threads} threads and goes on with {torch.get_num_threads()}: "
             f"the result will not be the same bit for bit (set training.threads={threads})"
         )
-    method.load_state_dict(_part(checkpoint.tensors, "networks/"))
-    for name, optimiser in method.optimisers.items():
-        optimiser.load_state_dict(
-            _optimiser_state(
-                optimiser, _part(checkpoint.tensors, f"optimisers/{name}/"), checkpoint.state["groups"][name]
-            )
-        )
-    for name, schedule in method.schedules.items():
-        schedule.load_state_dict(checkpoint.state["schedules"][name])
+    checkpoints.restore(method, checkpoint)
     return checkpoint.step
-
-
-def _checkpoint(method: Method[Any], step: int) -> Checkpoint:
-    for name, tensor in method.state_dict().items():
-        if not tensor.isfinite().all():
-            raise Diverged(f"step {step}: the tensor {name!r} is not finite; lower the step size")
-    tensors = {f"networks/{name}": tensor for name, tensor in _networks(method).items()}
-    groups = {}
-    for name, optimiser in method.optimisers.items():
-        state = optimiser.state_dict()
-        groups[name] = state["param_groups"]
-        for index, values in state["state"].items():
-            for key, value in values.items():
-                tensors[f"optimisers/{name}/{index}/{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    schedules = {name: schedule.state_dict() for name, schedule in method.schedules.items()}
-    return Checkpoint(step, tensors, {"threads": torch.get_num_threads(), "groups": groups, "schedules": schedules})
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: Any) -> dict[str, Any]:
-    """What `load_state_dict` takes; a tensor of a parameter's shape gets the parameter's layout in memory too.
-
-    Fused optimisers walk through parameter and state as flat memory: a contiguous state beside a channels-last
-    parameter would pair up the wrong numbers.
-    """
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split("/")
-        like = parameters[int(number)]
-        same = value.shape == like.shape
-        state.setdefault(int(number), {})[key] = (
-            torch.empty_like(like, dtype=value.dtype).copy_(value) if same else value
-        )
-    return {"state": state, "param_groups": groups}
-
-
-def _networks(method: Method[Any]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _finite(losses: dict[str, Tensor], step: int) -> dict[str, float]:
-    found = {name: float(value) for name, value in losses.items()}
-    for name, value in found.items():
-        if not math.isfinite(value):
-            raise Diverged(
-                f"step {step}: the loss {name!r} is {value}; lower the step size, or look at the last preview"
-            )
-    return found
-
-
-def _preview(fabric: Fabric, method: Method[Any], batch: Batch, path: Path) -> None:
-    """Generate in every process, since networks may talk to each other, and in evaluation mode, to change nothing."""
-    method.eval()
-    with torch.no_grad(), fabric.autocast():
-        columns = method.preview(batch)
-    method.train()
-    if not fabric.is_global_zero or not columns:
-        return
-    rows = [[faces[row].float().cpu() for faces in columns.values()] for row in range(len(batch["target"]))]
-    images.write(path, images.grid(rows), generated_by=f"preview of {type(method).__name__}: {', '.join(columns)}")
 
 
 def _on_device(batch: Batch, fabric: Fabric) -> Batch:
@@ -374,11 +331,3 @@ def _mean(fabric: Fabric, losses: dict[str, Tensor]) -> dict[str, Tensor]:
 def _mixed(seed: int, step: int, rank: int) -> int:
     """One number from three, so that every step of every process draws its own numbers."""
     return int(np.random.SeedSequence([seed, step, rank + 1]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _tensorboard(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder / "tensorboard"))

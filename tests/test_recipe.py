@@ -317,3 +317,85 @@ def test_unpaired_sides_that_the_data_makes_the_same_are_refused() -> None:
     assert with_pairing(pairing).data.domain is None
     with pytest.raises(ValueError, match="source and target are the same rows"):
         with_pairing(pairing, domain="nir")
+
+
+DRAWN_PAIRS = {"kind": "synthetic", "pairing": {"kind": "same_person", **NIR_TO_VIS}}
+HELD_OUT = {**DRAWN_PAIRS, "seed": 32, "first_identity": 5000, "identities": 32, "shots": 4}
+
+
+def with_validation(**changes: Any) -> Recipe:
+    section = {"every_steps": 200, "data": HELD_OUT, "recogniser": {"name": "embedded_judge"}} | changes
+    return resolve(data=DRAWN_PAIRS, validation=section)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HELD_OUT,
+        HELD_OUT | {"yaw_range": [-30.0, 30.0]},
+        {"kind": "face_list", "list": "a folder/held out.csv", "split": "test"},
+        {
+            "kind": "face_list",
+            "list": "x.csv",
+            "pairing": {"kind": "same_shot", **NIR_TO_VIS},
+            "aligned": "arcface_112",
+        },
+        {"kind": "shards", "shards": "s3://bucket/faces"},
+    ],
+)
+def test_a_validation_comes_back_from_toml(data: dict[str, Any], tmp_path: Path) -> None:
+    judge = {"name": "mobile_facenet", "weights": "judge.safetensors", "sizes": {"height": 64, "width": 64}}
+    recipe = with_validation(data=data, recogniser=judge, pairs=7)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipes.to_toml(recipe), "utf-8")
+    assert recipes.read(path) == recipe
+    assert recipes.to_toml(recipes.read(path)) == recipes.to_toml(recipe)
+
+
+def test_a_validation_has_128_pairs_unless_it_says_otherwise_and_none_is_asked_for_by_itself() -> None:
+    found = with_validation().validation
+    assert found is not None
+    assert found.pairs == 128
+    assert resolve().validation is None
+    assert "validation" not in recipes.to_toml(resolve())
+
+
+def test_every_recipe_of_the_page_on_training_is_understood() -> None:
+    page = Path(recipes.__file__).parents[1] / "docs" / "training.md"
+    (shown,) = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert resolve(**tomllib.loads(shown)).validation is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"every_steps": 0}, r"validation\.every_steps: .*\(found 0\)"),
+        ({"pairs": 1}, r"validation\.pairs: .*2 \(found 1\)"),
+        ({"often": 1}, "unknown key 'validation.often'; known here: every_steps, pairs, data, recogniser"),
+        ({"data": {"kind": "synthetic", "people": 3}}, "unknown key 'validation.data.people'; known here: kind, seed"),
+        ({"data": {"identities": 3}}, "validation.data: its kind is missing"),
+        ({"recogniser": {}}, r"validation\.recogniser\.name: field required"),
+        (
+            {"data": HELD_OUT | {"pairing": {"kind": "unpaired", **NIR_TO_VIS}}},
+            "'unpaired' do not allow: set validation",
+        ),
+        ({"data": HELD_OUT | {"pairing": {"kind": "several", "pictures": 3}}}, "'several' do not allow"),
+        ({"data": HELD_OUT | {"generated": {"list": "x.csv", "share": 0.5}}}, "leave validation.data.generated out"),
+        ({"data": DRAWN_PAIRS | {"first_identity": 199}}, r"people that training sees: .*first_identity=200"),
+    ],
+)
+def test_a_validation_that_is_wrong_is_named_with_what_was_expected(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_validation(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"first_identity": 200}, {"seed": 1}])
+def test_drawn_people_who_are_others_may_be_held_out(changes: dict[str, Any]) -> None:
+    assert with_validation(data=DRAWN_PAIRS | changes).validation is not None
+
+
+def test_only_methods_that_generate_faces_are_validated() -> None:
+    section = {"every_steps": 200, "data": HELD_OUT, "recogniser": {"name": "embedded_judge"}}
+    table = tiny.table() | {"method": "recogniser", "settings": {}, "validation": section}
+    with pytest.raises(ValueError, match=r"my\.toml: recogniser generates no faces .*leave \[validation\] out"):
+        recipes.resolve(table, "my.toml")

@@ -50,6 +50,8 @@ def test_a_new_run_has_no_checkpoint(run: Run) -> None:
     assert run.last() is None
     assert run.steps() == []
     assert run.log() == []
+    assert run.validations() == []
+    assert run.diagnoses() == []
     assert run.bad_pictures() == []
 
 
@@ -236,6 +238,27 @@ def test_load_takes_a_bundle_of_recipe_and_weights(tmp_path: Path) -> None:
     for name in ("recipe.toml", "weights.safetensors"):
         (bundle / name).write_bytes((run.folder / name).read_bytes())
     assert runs.load(bundle).state_dict().keys() == runs.load(run.folder).state_dict().keys()
+
+
+def test_load_takes_the_best_weights_where_there_are_some_and_the_last_when_asked(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", steps=4)
+    last = weights.read(run.weights)
+    assert run.trained() == run.weights
+    weights.write(run.best, {name: tensor + 1 for name, tensor in last.items()}, {"combined": "0.25"})
+    assert (run.trained(), run.trained("last")) == (run.best, run.weights)
+    assert run.best_figure("combined") == 0.25
+    for method, moved in ((facebridge.load(run.folder), 1), (facebridge.load(run.folder, which="last"), 0)):
+        assert all(torch.equal(tensor, last[name] + moved) for name, tensor in method.state_dict().items())
+    run.weights.unlink()
+    assert run.trained("last") == run.folder / "checkpoints" / "step-00000004.safetensors"
+    from_checkpoint = runs.load_hallucination(run.folder, "last").state_dict()
+    assert all(torch.equal(tensor, last[name]) for name, tensor in from_checkpoint.items())
+
+
+def test_weights_are_the_best_or_the_last(run: Run) -> None:
+    assert run.best_figure("combined") == float("inf")
+    with pytest.raises(ValueError, match="best or last, not 'first'"):
+        run.trained("first")  # type: ignore[arg-type]
 
 
 def test_load_of_a_folder_that_is_no_run_says_what_is_missing(tmp_path: Path, run: Run) -> None:

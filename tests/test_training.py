@@ -1,5 +1,4 @@
 import copy
-import json
 import os
 import random
 import signal
@@ -23,40 +22,18 @@ from facebridge.runs import Run
 from facebridge.stopping import Stopped
 from tests import tiny
 from tests.tiny import RandomFaces
+from tests.trainings import (
+    Crash,
+    CrashingFaces,
+    StoppingFaces,
+    assert_same_end,
+    assert_same_validations,
+    events,
+    train,
+    validated,
+)
 
 EXIT_STOPPED = 75
-
-
-class Crash(Exception):
-    """What no code expects, like a power cut."""
-
-
-class CrashingFaces(RandomFaces):
-    """Faces that end the training when a picture is asked for the n-th time."""
-
-    def __init__(self, calls: int) -> None:
-        super().__init__()
-        self.calls = calls
-
-    def picture(self, index: int) -> np.ndarray:
-        self.calls -= 1
-        if self.calls < 0:
-            raise Crash
-        return super().picture(index)
-
-
-class StoppingFaces(RandomFaces):
-    """Faces that send SIGTERM to their own process when a picture is asked for the n-th time."""
-
-    def __init__(self, calls: int) -> None:
-        super().__init__()
-        self.calls = calls
-
-    def picture(self, index: int) -> np.ndarray:
-        self.calls -= 1
-        if self.calls == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().picture(index)
 
 
 @pytest.fixture(autouse=True)
@@ -75,19 +52,9 @@ def _environment_as_before() -> Iterator[None]:
     os.environ.update(before)
 
 
-def train(recipe: Recipe, folder: Path, **options: Any) -> Run:
-    options = dict[str, Any]() | {"faces": RandomFaces(), "device": "cpu", "progress": False} | options
-    return training.train(recipe, folder, **options)
-
-
 def with_recogniser(**training_settings: Any) -> Recipe:
     table = tiny.table({"identity_weight": 0.5}, **training_settings)
     return recipes.resolve(table | {"recogniser": tiny.RECOGNISER}, "a test")
-
-
-def assert_same_end(one: Path, other: Path) -> None:
-    tiny.assert_same_weights(one, other)
-    assert (one / "log.jsonl").read_text() == (other / "log.jsonl").read_text()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -272,6 +239,17 @@ def test_every_start_is_recorded_with_versions_and_machine(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_environment_as_before")
+def test_two_processes_validate_as_one_does(tmp_path: Path) -> None:
+    recipe = validated(tmp_path / "held_out", steps=4)
+    one, two = train(recipe, tmp_path / "one"), train(recipe, tmp_path / "two", processes=2)
+    figures = [[[line[name] for name in sorted(line)] for line in run.validations()] for run in (one, two)]
+    np.testing.assert_allclose(figures[0], figures[1], rtol=0, atol=1e-3)
+    assert weights.metadata(two.best).keys() == weights.metadata(one.best).keys()
+    assert len(list((two.folder / "previews").glob("validation-*.png"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_environment_as_before")
 def test_a_batch_that_two_processes_cannot_share_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a batch of 7 faces cannot be shared evenly by 2 processes"):
         train(tiny.recipe(batch_size=7), tmp_path / "run", processes=2)
@@ -326,8 +304,8 @@ def test_sigterm_ends_the_command_with_status_75(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_training_killed_ten_times_ends_bit_for_bit_like_an_unbroken_one(tmp_path: Path) -> None:
     steps = 240
-    unbroken = train(tiny.recipe(steps=steps, checkpoint_every_steps=3), tmp_path / "unbroken")
-    path = write_recipe(tmp_path, steps=steps, checkpoint_every_steps=3)
+    path = write_recipe(tmp_path, {"every_steps": 10}, steps=steps, checkpoint_every_steps=3)
+    unbroken = train(recipes.read(path), tmp_path / "unbroken", faces=None)
     folder = tmp_path / "killed"
     moments = random.Random(20240607)
     for attempt in range(10):
@@ -348,13 +326,16 @@ def test_a_training_killed_ten_times_ends_bit_for_bit_like_an_unbroken_one(tmp_p
         errors = process.communicate()[1]
     assert process.returncode == 0, errors
     assert_same_end(unbroken.folder, folder)
+    assert_same_validations(unbroken, Run(folder))
     assert not list(folder.rglob("*.part"))
 
 
-def write_recipe(folder: Path, **training_settings: Any) -> Path:
-    """The tiny recipe on pictures on disk, as a file."""
+def write_recipe(folder: Path, validation: dict[str, Any] | None = None, **training_settings: Any) -> Path:
+    """The tiny recipe on pictures on disk, as a file; with a validation on the same ones where asked for."""
     table = copy.deepcopy(tiny.table(**training_settings))
     table["data"]["list"] = str(tiny.face_list(folder))
+    if validation is not None:
+        table["validation"] = {"pairs": 5, "data": table["data"], "recogniser": tiny.RECOGNISER} | validation
     path = folder / "recipe.toml"
     path.write_text(recipes.to_toml(recipes.resolve(table, "a test")), "utf-8")
     return path
@@ -380,10 +361,6 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 
 def starts(folder: Path) -> list[dict[str, Any]]:
     return [line for line in runs.lines(folder / "run.jsonl") if line["event"] == "start"]
-
-
-def events(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.folder / "run.jsonl").read_text("utf-8").splitlines()]
 
 
 def flip_a_bit(path: Path) -> None:

@@ -259,10 +259,10 @@ def _load_path(path: Path) -> Recogniser:
 
 def _load_run(folder: Path) -> Recogniser:
     from facebridge import runs
-    from facebridge.method import RecognitionMethod
+    from facebridge.method import TrainsRecogniser
 
     method = runs.load(folder)
-    if not isinstance(method, RecognitionMethod):
+    if not isinstance(method, TrainsRecogniser):
         raise ValueError(f"{folder}: its method, {runs.Run(folder).recipe.method}, hallucinates and is no recogniser")
     recogniser = method.as_recogniser()
     recogniser.name = folder.resolve().name

@@ -128,6 +128,12 @@ class Section:
         return _speed_text(speed) if isinstance(speed, dict) else ""
 
     @cached_property
+    def diagnoses(self) -> list[tuple[str, str]]:
+        """(method, what was found to be stuck when it was trained)."""
+        found = self.evaluation.provenance.get("diagnoses")
+        return [(name, text) for name, texts in found.items() for text in texts] if isinstance(found, dict) else []
+
+    @cached_property
     def cmc(self) -> list[Plot]:
         return [cmc_plot(c, self._at(c), self._methods, f"{self.name}-cmc-{i}") for i, c in self._with("curve_cmc")]
 
