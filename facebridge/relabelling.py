@@ -20,6 +20,7 @@ from facebridge.data import face_list, finding, importing, list_files
 from facebridge.data.face_list import FaceList
 from facebridge.data.faces import ListedFaces, faces_of
 from facebridge.data.source import digest
+from facebridge.data.texts import numbered
 from facebridge.images import BadPicture
 from facebridge.methods.recogniser import RecogniserTraining
 from facebridge.recipe import FaceListData
@@ -176,7 +177,7 @@ def _trained(run: Path) -> RecogniserTraining:
 def _names(run: Path, trained_on: Path | None) -> list[str]:
     """What the identities of the run's classifier are called."""
     method, trained = _trained(run), _listed(run, trained_on, None)
-    names: list[str] = np.unique(trained.rows.column("identity")).tolist()
+    names: list[str] = numbered(trained.rows.column("identity"))[0].tolist()
     if len(names) != method.num_identities:
         raise ValueError(
             f"{run} tells {method.num_identities:,} people apart, and the list that it was trained on shows "

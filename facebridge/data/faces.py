@@ -13,6 +13,7 @@ from facebridge.data.face_list import FaceList
 from facebridge.data.list_files import NUMBERS, OPTIONAL_TEXT, STRINGS, strings
 from facebridge.data.samplers import Labels, Rows
 from facebridge.data.samplers.settings import Side
+from facebridge.data.texts import numbered
 from facebridge.recipe import ListedRows, Recipe, ShardData, SyntheticData, sides
 
 
@@ -67,7 +68,7 @@ class ListedFaces:
         self.outside = outside
         self.crop = crop
         self.convention = convention
-        self._identities = np.unique(rows.column("identity"), return_inverse=True)[1].astype(np.int64)
+        self._identities = numbered(rows.column("identity"))[1]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,9 +202,8 @@ class JoinedFaces:
     def __init__(self, real: LabelledFaces, generated: LabelledFaces) -> None:
         self.real = real
         self.generated = generated
-        names, first = np.unique(real.column("identity"), return_index=True)
-        numbers = dict(zip(names.tolist(), real.identities()[first].tolist(), strict=True))
-        others, inverse = np.unique(generated.column("identity"), return_inverse=True)
+        numbers = dict(zip(real.column("identity").tolist(), real.identities().tolist(), strict=True))
+        others, inverse = numbered(generated.column("identity"))
         known = [numbers.setdefault(name, len(numbers)) for name in others.tolist()]
         self._identities = np.concatenate([real.identities(), np.array(known, np.int64)[inverse]])
 

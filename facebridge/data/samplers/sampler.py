@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facebridge.data.texts import numbered
+
 Rows = NDArray[np.int64]
 """Numbers of rows. Their order decides the draws: rows ordered by their names give the same pairs however the lines of
 a list are ordered."""
@@ -105,6 +107,7 @@ def codes(*columns: NDArray[np.generic]) -> NDArray[np.int64]:
     """
     together = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        values, numbers = np.unique(column, return_inverse=True)
+        is_text = column.dtype.kind == "T"
+        values, numbers = numbered(column) if is_text else np.unique(column, return_inverse=True)
         together = np.unique(together * len(values) + numbers, return_inverse=True)[1]
     return together
