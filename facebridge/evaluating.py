@@ -54,6 +54,8 @@ class Request:
     """Face list of people who are not tested, for the normalisation."""
     top: int | None = None
     """The normalisation takes each face's most alike people of the cohort alone, so many; None: all."""
+    translate: str = "probe"
+    """Whose faces the runs make: probe or gallery."""
     calibrate: float | None = None
     """False accept rate of whose threshold a card is written, and at which errors by group are given; None: no card."""
 
@@ -78,7 +80,7 @@ def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evalu
     settings, judge = (judge, judge.build()) if isinstance(judge, JudgeSettings) else (None, judge)
     _check_scores_as_asked(request, settings)
     groupings = [Grouping.parse(text) for text in request.by]
-    methods = [_way(text, crop) for text in request.runs]
+    methods = [_way(text, crop, request) for text in request.runs]
     setting = Setting(
         crop=crop,
         sizes=request.sizes,
@@ -264,14 +266,19 @@ def _write_card(
     calibration.write(out / calibration.FILE_NAME, found, how, tested.describe(), setting.normalisation)
 
 
-def _way(text: str, crop: crops.Crop) -> Way:
+def _way(text: str, crop: crops.Crop, request: Request) -> Way:
     """NAME=RUN or RUN."""
+    if request.translate not in get_args(ways.Side):
+        raise ValueError(f"--translate is {request.translate!r}; expected one of {', '.join(get_args(ways.Side))}")
+    if request.translate == "gallery" and request.sizes:
+        raise ValueError("--sizes reduces probes, and --translate gallery leaves them as they are: give one of the two")
     name, equals, folder = text.rpartition("=")
     run = runs.Run(Path(folder))
     trained = run.recipe.crop
     if trained != crop.name:
         raise ValueError(f"{folder} was trained on the crop {trained}, not {crop.name}: add --crop {trained}")
-    return ways.of_method(name if equals else run.folder.name, runs.load_hallucination(run.folder))
+    method = runs.load_hallucination(run.folder)
+    return ways.of_method(name if equals else run.folder.name, method, cast(ways.Side, request.translate))
 
 
 def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
@@ -284,6 +291,12 @@ def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
         "alignment": {"crop": request.crop, "convention": request.convention, "interpolation": "cubic"},
         "score normalisation": _told_normalisation(request),
         "recipes": recipes,
+        "weights": {text: runs.Run(Path(text.rpartition("=")[2])).trained().name for text in request.runs},
+        "diagnoses": {
+            text: [line["text"] for line in runs.Run(Path(text.rpartition("=")[2])).diagnoses()]
+            for text in request.runs
+        },
+        "translated": request.translate,
     }
 
 

@@ -371,3 +371,18 @@ def test_normalised_scores_are_those_of_the_cohort_by_hand(listed: Path, tmp_pat
 def test_halves_of_a_score_normalisation_are_refused(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         evaluating.evaluate(evaluating.Request(runs=[], faces=tmp_path / "faces.csv", **asked), judge(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"translate": "both"}, "expected one of probe, gallery"),
+        ({"translate": "gallery", "sizes": ((14, 12),)}, "--sizes"),
+    ],
+)
+def test_impossible_translations_are_refused(change: dict[str, Any], told: str, tmp_path: Path) -> None:
+    request = evaluating.Request(
+        runs=[str(drawn.untrained_run(tmp_path / "run"))], faces=tmp_path / "faces.csv", **change
+    )
+    with pytest.raises(ValueError, match=told):
+        evaluating.evaluate(request, Judge(drawn.thin_recogniser()), tmp_path / "out")

@@ -40,16 +40,15 @@ def choose(comparison: Comparison, scores: Scores, plan: Plan, setting: Setting,
             continue
         size = next(size for name, size, _ in plan if name == condition)
         baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
-        probes, _, before = comparison.genuine_scores(scores[condition, baseline, "original"])
+        probes, gallery, before = comparison.genuine_scores(scores[condition, baseline, "original"])
         after = comparison.genuine_scores(scores[condition, generated[-1].name, "generated"])[2]
         for title, places in _extremes(after - before, probes):
             for place in places:
                 of_ways = {
                     way.name: float(comparison.genuine_scores(scores[_key(condition, way)])[2][place]) for way in ways
                 }
-                shown.append(
-                    _example(comparison, int(probes[place]), condition, size, ways, of_ways, title, setting, out)
-                )
+                pair = int(probes[place]), int(gallery[place])
+                shown.append(_example(comparison, pair, condition, size, ways, of_ways, title, setting, out))
     return shown
 
 
@@ -73,7 +72,7 @@ def _distinct(order: NDArray[np.int64], probes: NDArray[np.int64]) -> list[int]:
 
 def _example(
     comparison: Comparison,
-    probe: int,
+    pair: tuple[int, int],
     condition: str,
     size: tuple[int, int],
     ways: Sequence[Way],
@@ -82,8 +81,12 @@ def _example(
     setting: Setting,
     out: Path,
 ) -> Example:
+    """A probe and what is made of it; where the gallery's face is made, that one, with the probe as the target."""
+    probe, gallery = pair
     target = images.to_faces(face(comparison.probe, probe, setting)[None])
     source = reduce(target, *size)
+    if any(way.side == "gallery" for way in ways):
+        source = images.to_faces(face(comparison.gallery, gallery, setting)[None])
     stem = f"{condition.replace(' ', '_')}-{probe:05d}"
     row = comparison.probe[probe]
     generated = {}

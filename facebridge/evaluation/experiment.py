@@ -1,6 +1,6 @@
 """One evaluation, from pictures to figures: probes are degraded, made anew in several ways, matched and judged."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,12 @@ def evaluate(
     refused = {str(bad.path): bad.cause for bad in bad_gallery + bad_probe}
     total = len(comparison.gallery) + len(comparison.probe)
     clock = _Clock()
-    gallery = _embed_gallery(comparison.gallery, judge, setting, clock, lambda done: advance(done, total))
+    galleries = {}
+    for way in [AS_IT_IS, *(way for _, _, way in plan if way.side == "gallery")]:
+        galleries[way.name] = _embed_gallery(
+            comparison.gallery, way, judge, setting, clock, lambda done: advance(done, total)
+        )
+    gallery = galleries[AS_IT_IS.name]
     made = _Made([(condition, way.name) for condition, _, way in plan])
     for start, faces in _blocks(comparison.probe, setting, clock):
         with clock.of("embedding", len(faces)):
@@ -83,7 +88,7 @@ def evaluate(
             made.add(condition, way, reduce(faces, *size), faces, whole, judge, setting)
         advance(len(comparison.gallery) + start + len(faces), total)
     divisions = [members(grouping, comparison.probe, comparison.gallery) for grouping in by]
-    rows, scores = _rows(comparison, gallery, made, plan, setting, divisions, far)
+    rows, scores = _rows(comparison, galleries, made, plan, setting, divisions, far)
     plain(comparison, scores[FULL_SIZE, AS_IT_IS.name, "original"])
     clock.time_matching(comparison, np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name]), gallery)
     shown = examples.choose(comparison, scores, plan, setting, out)
@@ -169,7 +174,7 @@ class _Made:
     ) -> None:
         """One block of probes at one condition, made one way, against the same faces at full size (`whole`: theirs)."""
         key = (condition, way.name)
-        embeddings = whole if way is AS_IT_IS else judge.embed(way, source, setting.crop)
+        embeddings = whole if way is AS_IT_IS or way.side == "gallery" else judge.embed(way, source, setting.crop)
         self.embeddings[key].append(embeddings)
         if condition == FULL_SIZE:
             return
@@ -182,7 +187,7 @@ class _Made:
 
 def _rows(
     comparison: Comparison,
-    gallery: NDArray[np.float32],
+    galleries: Mapping[str, NDArray[np.float32]],
     made: _Made,
     plan: Sequence[tuple[str, tuple[int, int], Way]],
     setting: Setting,
@@ -195,7 +200,7 @@ def _rows(
     for condition, _, way in plan:
         key = (condition, way.name)
         embeddings = np.concatenate(made.embeddings[key])
-        found = _scores(comparison, embeddings, gallery, setting)
+        found = _scores(comparison, embeddings, galleries.get(way.name, galleries[AS_IT_IS.name]), setting)
         extra = {
             name: comparison.mean_over_probes(np.concatenate(values))
             for name, values in made.fidelity[key].items()
@@ -265,19 +270,22 @@ def _check_names(ways: Sequence[Way]) -> None:
 
 
 def _ways_at(condition: str, ways: Sequence[Way], setting: Setting) -> list[Way]:
-    """At full size nothing has to be enlarged; methods come in there only where nothing is reduced."""
+    """At full size nothing has to be enlarged; methods come in there only where nothing is reduced.
+
+    Probes alone are reduced: whoever makes the gallery's faces has nothing to do with sizes.
+    """
     if condition != FULL_SIZE:
-        return list(ways)
+        return [way for way in ways if way.side == "probe"]
     return [AS_IT_IS, *(way for way in ways if way.generated and not setting.sizes)]
 
 
 def _embed_gallery(
-    faces: FaceList, judge: Judge, setting: Setting, clock: _Clock, advance: Callable[[int], None]
+    faces: FaceList, way: Way, judge: Judge, setting: Setting, clock: _Clock, advance: Callable[[int], None]
 ) -> NDArray[np.float32]:
     found = []
     for start, block in _blocks(faces, setting, clock):
         with clock.of("embedding", len(block)):
-            found.append(judge.embed(AS_IT_IS, block, setting.crop))
+            found.append(judge.embed(way, block, setting.crop))
         advance(start + len(block))
     return np.concatenate(found)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from facebridge.recogniser import Mirror, Recogniser
 
 FACES_PER_BLOCK = 32
 
+Side = Literal["probe", "gallery"]
+"""Whose faces a way makes; the others stay as they are."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -27,6 +30,8 @@ class Way:
     """Source faces (B, 3, h, w) -> faces at the crop's size (B, 3, H, W), both in [0, 1]."""
     generated: bool = False
     """Whether it hallucinates: then its faces are labelled so, and its scores are also fused with the original's."""
+    side: Side = "probe"
+    """Whose faces it makes: methods that translate visible light to near-infrared make the gallery's."""
 
 
 AS_IT_IS = Way("none", lambda faces: faces)
@@ -41,9 +46,9 @@ def baselines(crop: Crop) -> list[Way]:
     ]
 
 
-def of_method(name: str, method: HallucinationMethod[Any]) -> Way:
+def of_method(name: str, method: HallucinationMethod[Any], side: Side = "probe") -> Way:
     """The faces that a trained method generates."""
-    return Way(name, lambda faces: hallucinate(method, faces), generated=True)
+    return Way(name, lambda faces: hallucinate(method, faces), generated=True, side=side)
 
 
 @dataclass(frozen=True)

@@ -381,3 +381,44 @@ def test_progress_ends_with_all_faces(material: Material, tmp_path: Path) -> Non
     num_faces = drawn.PEOPLE * drawn.SHOTS
     assert told[-1] == (num_faces, num_faces)
     assert told == sorted(told)
+
+
+def darkened(faces: Tensor) -> Tensor:
+    return faces * 0.5
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_translated_gallery_is_matched_with_probes_as_they_are(
+    pairs: bool, material: Material, tmp_path: Path
+) -> None:
+    faces = material.faces
+    compared = Pairs(all_pairs(faces), faces, "pairs") if pairs else by_split(faces, "drawn people")
+    way = Way("darkened", darkened, generated=True, side="gallery")
+    done = experiment.evaluate(compared, [way], judge("none"), setting(()), tmp_path)
+    stored = dict(np.load(tmp_path / experiment.SCORES))
+    plain = judge("none")
+    gallery, probe = (
+        np.concatenate([plain.embed(ways.AS_IT_IS, made(aligned(part, row)), CROP) for row in range(len(part))])
+        for part, made in ((faces.where(split="gallery"), darkened), (faces.where(split="probe"), lambda face: face))
+    )
+    expected = gallery @ probe.T if pairs else (probe @ gallery.T).T
+    found = stored[f"{FULL_SIZE}/darkened/generated"]
+    np.testing.assert_allclose(found.ravel() if pairs else found.T.ravel(), expected.ravel(), atol=1e-5)
+    original = stored[f"{FULL_SIZE}/none/original"]
+    assert not np.allclose(found, original, atol=1e-3)
+    np.testing.assert_allclose(stored[f"{FULL_SIZE}/darkened/fused"], (original + found) / 2, atol=1e-6)
+    assert {row.score_kind for row in done.rows} == {"original", "generated", "fused"}
+    shown = done.examples[0]
+    source, made = (images.read(tmp_path / path).astype(int) for path in (shown.source, shown.generated["darkened"]))
+    assert np.abs(source - 2 * made).max() <= 2
+    assert any(
+        np.array_equal(source, images.to_pictures(aligned(faces.where(split="gallery"), row))[0]) for row in range(6)
+    )
+
+
+def test_who_translates_the_gallery_has_no_part_where_probes_are_reduced(material: Material, tmp_path: Path) -> None:
+    way = Way("darkened", darkened, generated=True, side="gallery")
+    done = experiment.evaluate(
+        by_split(material.faces, "drawn people"), [*ways.baselines(CROP), way], judge("none"), setting(), tmp_path
+    )
+    assert "darkened" not in {row.method for row in done.rows}
