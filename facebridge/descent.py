@@ -110,7 +110,24 @@ class Cosine(Frozen):
         return 0.5 * (1 + math.cos(math.pi * min(passed, 1.0)))
 
 
-Schedule = Annotated[Constant | Steps | Every | Cosine, Field(discriminator="kind")]
+class Linear(Frozen):
+    """The first rate for a part of the training, then a straight line down to zero, as CycleGAN's code has it."""
+
+    kind: Literal["linear"] = "linear"
+    constant_part: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Part of the steps that keep the first rate."""
+    steps: NumSteps | None = None
+    """Steps after which the rate is zero; absent: all of the training, or never where that has no known length."""
+
+    def rate(self, step: int) -> float:
+        """The rate after this many steps, as a part of the first rate."""
+        if self.steps is None:
+            return 1.0
+        left = 1 - step / self.steps
+        return min(1.0, max(0.0, left / (1 - self.constant_part)))
+
+
+Schedule = Annotated[Constant | Steps | Every | Cosine | Linear, Field(discriminator="kind")]
 
 
 class Descent(Frozen):
@@ -141,7 +158,7 @@ class Descent(Frozen):
 
     def settled(self, steps: int) -> "Descent":
         """This descent with what the length of the training decides filled in; `steps`: training steps in all."""
-        if not isinstance(self.schedule, Cosine) or self.schedule.steps is not None:
+        if not isinstance(self.schedule, Cosine | Linear) or self.schedule.steps is not None:
             return self
         return self.model_copy(update={"schedule": self.schedule.model_copy(update={"steps": steps})})
 

@@ -92,7 +92,16 @@ def test_verbs_are_exactly_these() -> None:
     assert verbs(root) == {
         *("demo", "data", "train", "generate", "embed", "evaluate", "match", "report", "weights", "methods")
     }
-    assert verbs(root.commands["data"]) == {"sets", "import", "check", "landmarks", "align", "relabel", "render"}  # type: ignore[attr-defined]
+    assert verbs(root.commands["data"]) == {
+        "sets",
+        "import",
+        "check",
+        "landmarks",
+        "align",
+        "relabel",
+        "render",
+        "simulate-nir",
+    }  # type: ignore[attr-defined]
     assert verbs(root.commands["weights"]) == {"add", "convert", "list", "remove", "show"}  # type: ignore[attr-defined]
 
 

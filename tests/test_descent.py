@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, StepLR
 
 from facebridge import recipe as recipes
 from facebridge import weights
-from facebridge.descent import Cosine, Descent, roles
+from facebridge.descent import Cosine, Descent, Linear, roles
 from facebridge.streamline import channels_last
 from tests import tiny
 
@@ -247,6 +247,16 @@ def test_cosine_is_zero_once_its_steps_are_done() -> None:
     assert rates[6:] == [0, 0, 0]
 
 
+def test_a_line_keeps_the_rate_for_a_part_and_falls_evenly_to_zero_at_the_last_step() -> None:
+    rates = rates_of({"kind": "linear", "constant_part": 0.4}, 10)
+    np.testing.assert_allclose(rates, [0.5] * 5 + [0.5 * left / 6 for left in (5, 4, 3, 2, 1)])
+    assert rates_of({"kind": "linear", "steps": 4, "constant_part": 0}, 6) == [0.5, 0.375, 0.25, 0.125, 0, 0]
+
+
+def test_a_line_without_a_length_keeps_the_rate() -> None:
+    assert Linear().rate(10**9) == 1
+
+
 def test_a_training_shorter_than_its_warm_up_only_rises() -> None:
     assert rates_of({"kind": "cosine", "warm_up_steps": 10}, 3) == pytest.approx([0.05, 0.1, 0.15])
 
@@ -314,7 +324,7 @@ def test_an_unknown_role_is_refused_with_the_known_ones(field: str) -> None:
         ({"nesterov": True, "kind": "adam"}, "nesterov goes with"),
         ({"schedule": {"kind": "steps", "milestones": [5, 5]}}, "milestones must rise"),
         ({"schedule": {"kind": "steps", "milestones": []}}, "at least 1 item"),
-        ({"schedule": {"kind": "linear"}}, "'constant', 'steps', 'every', 'cosine'"),
+        ({"schedule": {"kind": "line"}}, "'constant', 'steps', 'every', 'cosine', 'linear'"),
         ({"rates": {"bias": -1}}, "greater than or equal to 0"),
         ({"weight_decay": math.inf}, "finite"),
     ],

@@ -30,6 +30,9 @@ def run(layout: str, name: str, factor: float, sizes: dict[str, int]) -> tuple[l
         ("light_cnn_9", "light_cnn_9", 1.0, {"num_classes": 100}),
         ("light_cnn_29v2", "light_cnn_29v2", 1.0, {"num_classes": 100}),
         ("sphereface_20", "sphereface_20", 127.5 / 128, {}),
+        ("cyclegan_resnet", "cyclegan_resnet_9", 1.0, {"num_blocks": 9, "num_filters": 64}),
+        ("patchgan", "patchgan_70", 1.0, {}),
+        ("pix2pix_unet", "pix2pix_unet_256", 1.0, {"num_downs": 8, "num_filters": 32}),
         ("edsr", "edsr_tiny_x4", 1.0, {"scale": 4, "num_blocks": 2, "num_filters": 16}),
     ],
 )
