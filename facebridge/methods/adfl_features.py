@@ -1,7 +1,7 @@
 """ADFL, feature half (Song, Zhang, Wu and He, AAAI 2018): features that do not tell which camera took a face.
 
 A discriminator learns to tell the cameras apart by the features, the network learns to mislead it and to spread both
-cameras' features alike. The other half of ADFL, which hallucinates faces, is not here.
+cameras' features alike. The other half of ADFL, which hallucinates faces, is `adfl`.
 docs/methods/adfl_features.md lists what is published, what is recalled and what is ours.
 """
 
