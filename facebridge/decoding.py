@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     with opened(data, name, max_pixels) as image:
         # Pillow turns TIFF upright while it loads, and no other format.
         turned = isinstance(image, TiffImageFile)
-        orientation = 1 if turned else _exif_orientation(image.info.get("exif", b""))
+        orientation = 1 if turned else exif_orientation(image.info.get("exif", b""))
         mode_16 = image.mode in _GREY_16_MODES or (image.mode == "I" and isinstance(image, PpmImageFile))
         if not mode_16 and image.mode not in _PLAIN_MODES and image.mode not in _ALPHA_MODES:
             raise BadPicture(name, f"pixels of kind {image.mode!r} have no defined range; use 8 or 16 bits a channel")
@@ -53,8 +54,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
             pixels = _over_black(image)
         else:
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    upright = _UPRIGHT.get(orientation, lambda upright: upright)(pixels)
-    return np.ascontiguousarray(upright)
+    return np.ascontiguousarray(upright(pixels, orientation))
 
 
 @contextmanager
@@ -145,7 +145,12 @@ _UPRIGHT = {
 }
 
 
-def _exif_orientation(exif: bytes) -> int:
+def upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W, ...) turned and mirrored as this orientation of EXIF asks; a view. Unknown ones ask for nothing."""
+    return np.asarray(_UPRIGHT.get(orientation, lambda pixels: pixels)(stored))
+
+
+def exif_orientation(exif: bytes) -> int:
     """The orientation in a block of EXIF, 1 (upright) if it has none or is damaged. Pillow's parser would warn."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])

@@ -1,144 +1,174 @@
-"""A list or shards of faces -> hallucinated faces; bad pictures are named and counted, and the rest goes on."""
+"""Pictures -> hallucinated faces that say so; what is killed goes on, and bad pictures are named and counted.
 
-from dataclasses import dataclass, field
+OUT/PATH.png        the face made of the picture PATH (or .jpg)
+    full/PATH.png   with `paste_back`: the picture with that face in it
+    faces.csv       the list of the faces, written last
+    not_generated.csv  the pictures that gave no face, and why
+    .generating/    the account of what is made, see `facebridge.made_faces`
+
+`facebridge.source_faces` reads, `facebridge.making` makes and writes.
+"""
+
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from facebridge import crops, images, runs
-from facebridge.crops import Convention, Crop
-from facebridge.data import face_list
+from facebridge import bit_depths, runs, source_faces
+from facebridge.bit_depths import Levels
+from facebridge.crops import Crop
+from facebridge.data import face_list, finding
 from facebridge.data.face_list import FaceList, FaceRow
-from facebridge.data.new_names import stem_of
 from facebridge.data.pieces import FaceListWriter
-from facebridge.data.reading import aligned, located
-from facebridge.data.shards import ShardedFaces
-from facebridge.hallucination import hallucinate, reduce
-from facebridge.images import BadPicture
-from facebridge.method import HallucinationMethod
-from facebridge.progress import Progress
+from facebridge.landmarks import Choose, DetectorSettings
+from facebridge.made_faces import MadeFaces, known_job
+from facebridge.making import FULL, LIST, Done, Ending, Maker
 from facebridge.recipe import FaceListData
+from facebridge.source_faces import ListedSources, ShardedSources, Taking
 
-LIST = "faces.csv"
+__all__ = ["FULL", "LIST", "NOT_GENERATED", "Done", "Ending", "generate", "generate_from_shards"]
 
-
-@dataclass(frozen=True)
-class Done:
-    """How many faces were made, and the pictures that could not be used."""
-
-    count: int
-    refused: list[BadPicture] = field(default_factory=list)
+NOT_GENERATED = "not_generated.csv"
+BATCH_SIZE = 16
+"""Rows of a batch: rows 0 to 15 of the list, 16 to 31, and so on."""
 
 
-def generate(run: Path, faces: FaceList, out: Path, size: tuple[int, int] | None = None) -> Done:
-    """Hallucinate every face of a list into a folder of PNG pictures and a face list.
+def generate(
+    run: Path,
+    faces: FaceList,
+    out: Path,
+    size: tuple[int, int] | None = None,
+    *,
+    detector: DetectorSettings | None = None,
+    choose: Choose = "largest",
+    min_face_px: float = 0,
+    levels: Levels = "auto",
+    ending: Ending = "png",
+    paste_back: bool = False,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+) -> Done:
+    """Hallucinate every face of a list into a folder of pictures and a face list; called again, it goes on.
 
     Args:
         run: a run folder.
         faces: pictures; with landmarks they are aligned first; those that name the method's crop, of any size up to
             it, go in as they are.
-        out: the folder; pictures keep their relative path, with the ending .png.
+        out: a new folder, or the one of the same job, finished or not: faces whose picture and row are still the same
+            are not made again. Pictures keep their relative path, with the new ending.
         size: (height, width) in px to which aligned faces are reduced before they go in; None: by each face's own
             size in its picture, so that no detail is made up that the camera gave.
+        detector: finds the faces of pictures of which nothing says where they lie; None: those cannot be used.
+        choose, min_face_px: which of the faces it finds: "largest" or "central", and the smallest side of their boxes.
+        levels: how 16-bit pictures are brought to 8 bits, see `facebridge.bit_depths`.
+        ending: "png" keeps every pixel, "jpg" is written at quality 95.
+        paste_back: also write the whole pictures with the faces put back, see `facebridge.pasting`.
+        device: auto, cpu or cuda.
+        batch_size: rows of the list that go through the network together; what comes of a face depends on it by the
+            rounding of float numbers alone.
+        workers: threads that read, and as many that write; None: one a core, 2 to 16.
 
     Raises:
-        ValueError: if the run has no weights, `out` is the folder of the sources, or two pictures would get one name.
+        ValueError: if the run has no weights, `out` holds the sources or something else, or two pictures would get
+            one name.
+        Stopped: if SIGTERM or Ctrl-C asked to stop; the same call goes on.
     """
+    if choose == "all":
+        raise ValueError("one face of each picture is generated: choose the largest or the central one")
     if out.resolve() == faces.root.resolve():
         raise ValueError(f"{out} holds the sources, which would be overwritten: choose another folder")
-    method = runs.load_hallucination(run)
-    label = f"FaceBridge {runs.Run(run).recipe.method}"
+    maker = Maker(run, out, ending, paste_back, device, batch_size, workers)
     data = runs.Run(run).recipe.data
-    convention: Convention = data.convention if isinstance(data, FaceListData) else "umeyama"
-    names = _names(faces)
-    refused: list[BadPicture] = []
-    made: list[int] = []
-    with Progress("generating", len(faces)) as bar:
-        for row in range(len(faces)):
-            try:
-                source = _source(faces, row, method, size, convention)
-            except BadPicture as bad:
-                refused.append(BadPicture(bad.path, bad.cause))  # without the traceback, which holds pixels
-                continue
-            target = out / names[row]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            images.write(target, hallucinate(method, source)[0], generated_by=label)
-            made.append(row)
-            bar.step(row + 1)
-    if made:
-        face_list.write(_listed(faces.take(made), [names[row] for row in made], method.crop, out), out / LIST)
-    return Done(len(made), refused)
+    taking = Taking(
+        maker.method.crop,
+        maker.method.source_sizes(),
+        size,
+        data.convention if isinstance(data, FaceListData) else "umeyama",
+        detector,
+        choose,
+        min_face_px,
+        _bits(levels, faces, out),
+    )
+    sources = ListedSources(faces, taking, maker.workers)
+    if paste_back and any(stem.split("/")[0] == FULL for stem in sources.stems):
+        raise ValueError(f"pictures lie in a folder {FULL}, where the pasted ones would be written: rename it")
+    job = {**maker.job, "size": size, "levels": levels, **_finding_job(taking), **sources.identity()}
+    done = maker.make(sources, job, lambda made, account: _list_of(sources, made, maker), {"bits": taking.bits})
+    finding.write_refused(finding.Found(faces, done.refused), out / NOT_GENERATED)
+    return done
 
 
-def generate_from_shards(run: Path, folder: str, out: Path, size: tuple[int, int] | None = None) -> Done:
-    """Hallucinate every face of a folder of shards, which is streamed; one shard is in memory at a time.
+def generate_from_shards(
+    run: Path,
+    folder: str,
+    out: Path,
+    size: tuple[int, int] | None = None,
+    *,
+    ending: Ending = "png",
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+) -> Done:
+    """Hallucinate every face of a folder of shards, which is streamed; two shards are in memory at a time.
 
     Args:
         run: a run folder.
         folder: of `facebridge data align --format shards-png`: a path, or a URL that fsspec reaches.
         out: as of `generate`; pictures are called as the rows of the shards are.
         size: as of `generate`; None: the faces go in as they are.
+        ending, device, batch_size, workers: as of `generate`.
 
     Raises:
-        ValueError: if the run has no weights, or the folder no index.
+        ValueError: if the run has no weights, the folder no index, or `out` holds something else.
+        Stopped: as `generate`.
     """
-    method = runs.load_hallucination(run)
-    label = f"FaceBridge {runs.Run(run).recipe.method}"
-    faces = ShardedFaces(folder, method.crop, mix=1)
-    columns = list(dict.fromkeys([*faces.index.columns, "crop", "original"]))
-    out.mkdir(parents=True, exist_ok=True)
-    refused: list[BadPicture] = []
-    names: set[str] = set()
-    with Progress("generating", len(faces)) as bar, FaceListWriter(out / LIST, columns, 5) as made:
-        for index in range(len(faces)):
-            try:
-                row, source = faces.row(index), images.to_faces(faces.picture(index)[None])
-                name = _name_in_shards(row.path, names)
-            except BadPicture as bad:
-                refused.append(BadPicture(bad.path, bad.cause))  # without the traceback, which holds pixels
-                continue
-            target = out / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            face = hallucinate(method, source if size is None else reduce(source, *size))[0]
-            images.write(target, face, generated_by=label)
-            listed = FaceList(out, {name: [_cell(row, name)] for name in faces.index.columns})
-            made.write(_listed(listed, [name], method.crop, out))
-            bar.step(index + 1)
-    return Done(len(faces) - len(refused), refused)
+    maker = Maker(run, out, ending, False, device, batch_size, workers)
+    sources = ShardedSources(folder, maker.method.crop, size)
+    job = {**maker.job, "size": size, **sources.identity()}
+    return maker.make(sources, job, lambda made, account: _list_of_shards(sources, made, account, maker), {})
 
 
-def _source(
-    faces: FaceList, row: int, method: HallucinationMethod[Any], size: tuple[int, int] | None, convention: Convention
-) -> torch.Tensor:
-    """The face that goes into the method: (1, 3, h, w)."""
-    crop = method.crop
-    if size is not None:
-        return reduce(images.to_faces(aligned(faces, row, crop, convention)[None]), *size)
-    picture, points = located(faces, row)
-    if faces[row].crop == crop.name and picture.shape[0] <= crop.height:
-        return images.to_faces(picture[None])
-    face = images.to_faces(aligned(faces, row, crop, convention)[None])
-    return reduce(face, *_natural_size(points, method))
+def _bits(levels: Levels, faces: FaceList, out: Path) -> int | None:
+    """Of 16-bit pictures; what was found when the job began stays for the whole of it."""
+    if levels != "auto":
+        return levels
+    known = known_job(out)
+    if known is not None and known.get("levels") == "auto":
+        bits = known.get("bits")
+        return None if bits is None else int(bits)
+    return bit_depths.sampled_bits(source_faces.sample(faces))
 
 
-def _natural_size(points: NDArray[np.float32], method: HallucinationMethod[Any]) -> tuple[int, int]:
-    """The largest size that the method takes which is not more than the face has in its picture."""
-    matrix = crops.similarity(points, method.crop.points)
-    height_px = method.crop.height / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    sizes = sorted(method.source_sizes())
-    fitting = [size for size in sizes if size[0] <= height_px]
-    return fitting[-1] if fitting else sizes[0]
+def _finding_job(taking: Taking) -> dict[str, Any]:
+    """What identifies how faces are found and aligned; a detector's weights by what is in them."""
+    if taking.detector is None:
+        return {"convention": taking.convention, "detector": None}
+    files = [file for path in taking.detector.weights for file in ([path] if path.is_file() else path.iterdir())]
+    weights = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
+    found_by = [taking.detector.name, weights, dict(taking.detector.settings), taking.choose, taking.min_face_px]
+    return {"convention": taking.convention, "detector": found_by}
 
 
-def _names(faces: FaceList) -> list[str]:
-    names = [str(Path(path).with_suffix(".png")) for path in faces.column("path").tolist()]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two pictures of the list would both be written as {twice}: give them different names")
-    return names
+def _list_of(sources: ListedSources, made: NDArray[np.int64], maker: Maker) -> None:
+    stems = [sources.stems[row] for row in made.tolist()]
+    listed = _listed(sources.faces.take(made), [maker.name(stem) for stem in stems], maker.method.crop, maker.out)
+    if maker.paste_back:
+        listed = listed.with_column(FULL, [maker.files[1].format(stem=stem) for stem in stems])
+    face_list.write(listed, maker.out / LIST)
+
+
+def _list_of_shards(sources: ShardedSources, made: NDArray[np.int64], account: MadeFaces, maker: Maker) -> None:
+    names = sources.faces.index.columns
+    columns = list(dict.fromkeys([*names, "crop", "original"]))
+    with FaceListWriter(maker.out / LIST, columns, 5) as writer:
+        for number in made.tolist():
+            line = account.line(number)
+            row, name = face_list.from_json(line["cells"].encode()), maker.name(line["stem"])
+            listed = FaceList(maker.out, {column: [_cell(row, column)] for column in names})
+            writer.write(_listed(listed, [name], maker.method.crop, maker.out))
 
 
 def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceList:
@@ -146,18 +176,6 @@ def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceL
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
     columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
     return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
-
-
-def _name_in_shards(path: str, names: set[str]) -> str:
-    """The file for a row of shards, which may come from strangers. BadPicture: if it cannot be, or is taken."""
-    try:
-        name = f"{stem_of(path)}.png"
-    except ValueError as error:
-        raise BadPicture(path, str(error)) from error
-    if name in names:
-        raise BadPicture(path, f"another face was written as {name} already")
-    names.add(name)
-    return name
 
 
 def _cell(row: FaceRow, column: str) -> Any:

@@ -13,12 +13,16 @@ from facebridge.cli.options import (
     EXIT_STOPPED,
     EXIT_USER_ERROR,
     Aligned,
+    Detector,
+    DetectorWeights,
     Device,
     Engine,
     Landmarks,
+    MinFace,
     Named,
     Root,
     Settings,
+    Turned,
     Weights,
     Workers,
     expanded,
@@ -90,13 +94,15 @@ def train(
     folder = out or Path("runs") / Path(recipe).stem
     run = training.train(resolved, folder, resume=resume, device=device, processes=processes)
     typer.echo(f"weights: {run.weights}")
+    if run.best.is_file():
+        typer.echo(f"best: {run.best} (step {run.best_figure('step'):.0f})")
     name_bad([(bad["path"], bad["cause"]) for bad in run.bad_pictures()])
 
 
 @app.command()
 def generate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    faces: Annotated[str, typer.Argument(help="Face list, folder of pictures, or folder or URL of shards.")],
+    faces: Annotated[str, typer.Argument(help="Face list, folder of pictures, a picture, or folder or URL of shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
     size: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH to which aligned faces are reduced first; auto: by the face's own size.")
@@ -104,15 +110,64 @@ def generate(
     root: Root = None,
     landmarks: Landmarks = None,
     aligned: Aligned = None,
+    weights: DetectorWeights = None,
+    detector: Detector = "yunet",
+    face: Annotated[str, typer.Option(help="Which face of a picture counts: largest or central.")] = "largest",
+    min_face_px: MinFace = 0,
+    turned: Turned = False,
+    levels: Annotated[
+        str,
+        typer.Option(
+            help="Bits that 16-bit pictures fill: 8 to 16, full (16), or auto: one number for all, by a sample of them."
+        ),
+    ] = "auto",
+    form: Annotated[str, typer.Option("--format", help="png, or jpg (quality 95).")] = "png",
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Also write the whole pictures with the faces put back, in OUT/full.")
+    ] = False,
+    device: Device = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Rows of the list that go through the network together.")] = 16,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read, and as many that write; default one a core.")
+    ] = None,
 ) -> None:
-    """Hallucinate the faces of a list; each picture says in its metadata that it was generated."""
-    from facebridge import generating
-    from facebridge.data.opening import is_shards, open_faces
+    """Hallucinate the faces of pictures; each one says in its metadata that it was generated, and from what.
 
+    Known landmarks win; with --weights the faces of other pictures are found first. Killed and started again it goes
+    on where it was.
+    """
+    from facebridge import bit_depths, generating, source_faces
+    from facebridge.data.opening import is_shards
+    from facebridge.landmarks import Choose
+
+    ending = one_of("--format", form, generating.Ending)
+    if not weights and (turned or min_face_px):
+        raise ValueError("--turned and --min-face-px say how faces are found: add --weights FILE")
     if is_shards(faces):
-        done = generating.generate_from_shards(run, faces, out, parsed_size(size))
+        if weights or paste_back or landmarks or aligned or levels != "auto":
+            raise ValueError(
+                f"{faces} holds aligned faces in shards: --weights, --landmarks, --aligned, --levels and --paste-back "
+                "are for pictures"
+            )
+        done = generating.generate_from_shards(
+            run, faces, out, parsed_size(size), ending=ending, device=device, batch_size=batch, workers=workers
+        )
     else:
-        done = generating.generate(run, open_faces(Path(faces), root, landmarks, aligned), out, parsed_size(size))
+        done = generating.generate(
+            run,
+            source_faces.open_pictures(Path(faces), root, landmarks, aligned, out),
+            out,
+            parsed_size(size),
+            detector=data.detector_settings(detector, weights, turned) if weights else None,
+            choose=one_of("--face", face, Choose),
+            min_face_px=min_face_px,
+            levels=bit_depths.parsed(levels),
+            ending=ending,
+            paste_back=paste_back,
+            device=device,
+            batch_size=batch,
+            workers=workers,
+        )
     typer.echo(f"{done.count} faces in {out}" + (f", listed in {out / generating.LIST}" if done.count else ""))
     name_bad([(bad.path, bad.cause) for bad in done.refused])
 
@@ -197,6 +252,9 @@ def evaluate(
             "given there too."
         ),
     ] = None,
+    translate: Annotated[
+        str, typer.Option(help="Whose faces the runs make: probe, or gallery (visible light to near-infrared).")
+    ] = "probe",
     title: Annotated[str, typer.Option(help="Title of the report.")] = "Evaluation",
 ) -> None:
     """Match hallucinated and plain probes against a gallery; writes figures, scores and the report."""
@@ -220,6 +278,7 @@ def evaluate(
         cohort=cohort,
         top=top,
         calibrate=calibrate,
+        translate=translate,
     )
     judge = JudgeSettings(recogniser, weights, tuple(settings or ()), mirror)
     if len(protocols) > 1:

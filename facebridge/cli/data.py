@@ -145,7 +145,7 @@ def data_landmarks(
 
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{out}: face lists are written as .csv or .parquet")
-    settings = _detector(detector, weights or [], turned)
+    settings = detector_settings(detector, weights or [], turned)
     listed = open_faces(faces, root)
     with Progress("finding faces", len(listed)) as bar:
         found = finding.with_landmarks(
@@ -205,7 +205,7 @@ def data_align(
         open_source(faces, root, landmarks, aligned),
         crop,
         out,
-        detector=_detector(detector, weights, turned) if weights else None,
+        detector=detector_settings(detector, weights, turned) if weights else None,
         choose=one_of("--face", face, Choose),
         min_face_px=min_face_px,
         convention=crops.as_convention(convention),
@@ -222,7 +222,8 @@ def data_align(
         raise typer.Exit(EXIT_BAD_PICTURES)
 
 
-def _detector(name: str, weights: Sequence[Path], turned: bool):  # type: ignore[no-untyped-def]
+def detector_settings(name: str, weights: Sequence[Path], turned: bool):  # type: ignore[no-untyped-def]
+    """What finds faces. ValueError: if there are no weights, or a file is missing."""
     from facebridge.landmarks import DetectorSettings
 
     if not weights:

@@ -28,7 +28,7 @@ def open_faces(
     """
     faces = finding.open_faces(path, importing.root_of(path) if root is None else root)
     if landmarks is not None:
-        faces = _with_known_landmarks(faces, landmarks)
+        faces = with_known_landmarks(faces, landmarks)
     return faces if aligned is None else as_aligned(faces, aligned)
 
 
@@ -58,7 +58,11 @@ def as_aligned(faces: FaceList, crop: str) -> FaceList:
     return faces.with_column("crop", np.where((known == "") & bare, np.array(name, STRINGS), known))
 
 
-def _with_known_landmarks(faces: FaceList, landmarks: Path) -> FaceList:
+def with_known_landmarks(faces: FaceList, landmarks: Path) -> FaceList:
+    """The list with the landmarks of a CSV or Parquet file, which win over its own.
+
+    ValueError: if the file cannot be read, or names none of the pictures.
+    """
     known = face_list.read_landmarks(landmarks)
     paths = faces.column("path").tolist()
     found = [known.get(name) for name in paths]

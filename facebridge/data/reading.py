@@ -24,7 +24,7 @@ def picture(faces: FaceList, row: int) -> NDArray[np.uint8]:
     Raises:
         BadPicture: if it cannot be read, or the region lies outside it.
     """
-    return _cut(images.read(faces.picture_path(row)), faces[row], faces.picture_path(row))[0]
+    return cut_to_region(images.read(faces.picture_path(row)), faces[row], faces.picture_path(row))[0]
 
 
 def located(faces: FaceList, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -75,8 +75,8 @@ def aligned_points(faces: FaceList, row: int, crop: Crop, convention: Convention
     try:
         if found.crop is None:
             return crops.moved(points, crops.similarity(crops.five_points(points), crop.points, convention))
-        face, left, top = _cut(images.read(path), found, path)
-        return crops.moved(points - [left, top], crops.between(_own_crop(face, found.crop, path), crop))
+        face, left, top = cut_to_region(images.read(path), found, path)
+        return crops.moved(points - [left, top], crops.between(own_crop(face, found.crop, path), crop))
     except BadPicture:
         raise
     except ValueError as error:
@@ -106,16 +106,16 @@ def scaled(crop: Crop, height: int, width: int) -> Crop:
 
 
 def _located(found: FaceRow, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    cut, left, top = _cut(images.read(path), found, path)
+    cut, left, top = cut_to_region(images.read(path), found, path)
     if found.crop is not None:
-        return cut, np.array(_own_crop(cut, found.crop, path).points, np.float32)
+        return cut, np.array(own_crop(cut, found.crop, path).points, np.float32)
     if found.landmarks is None:
         raise BadPicture(path, f"no landmarks, and nothing says how it was aligned: {_ADVICE}")
     points = crops.five_points(found.landmarks) if len(found.landmarks) == 68 else found.landmarks
     return cut, np.asarray(points - np.array([left, top], np.float32), np.float32)
 
 
-def _cut(whole: NDArray[np.uint8], row: FaceRow, path: Path) -> tuple[NDArray[np.uint8], int, int]:
+def cut_to_region(whole: NDArray[np.uint8], row: FaceRow, path: Path) -> tuple[NDArray[np.uint8], int, int]:
     """The region of the picture, and where its corner lies in it."""
     if row.region is None:
         return whole, 0, 0
@@ -129,7 +129,7 @@ def _cut(whole: NDArray[np.uint8], row: FaceRow, path: Path) -> tuple[NDArray[np
     return whole[top : top + height, left : left + width], left, top
 
 
-def _own_crop(face: NDArray[np.uint8], name: str, path: Path) -> Crop:
+def own_crop(face: NDArray[np.uint8], name: str, path: Path) -> Crop:
     """The crop that a face was aligned to, at the size that the face has."""
     try:
         own = crops.crop(name)
