@@ -74,7 +74,9 @@ def main() -> None:
 
 
 def train(fold: str, arguments: argparse.Namespace) -> Path:
-    """The run of a fold, trained as far as it was not."""
+    """The run of a fold, trained as far as it was not. Pairs alone show none of the ten people: both folds share it."""
+    shared = arguments.pairs == "all"
+    fold = next(iter(real_nir_lists.FOLDS)) if shared else fold
     plain = recipe.read(arguments.recipe, arguments.settings)
     number = (arguments.utkface, arguments.drawn)
     listed = real_nir_lists.training_list(arguments.data, arguments.work, plain.crop, fold, *number)
@@ -85,7 +87,7 @@ def train(fold: str, arguments: argparse.Namespace) -> Path:
     if arguments.pairs == "half":
         data["generated"] = paired | {"share": 0.5}
     wanted = plain.model_copy(update={"data": recipe.FaceListData.model_validate(data)})
-    run = arguments.work / "runs" / f"{arguments.tag}_{fold}"
+    run = arguments.work / "runs" / (arguments.tag if shared else f"{arguments.tag}_{fold}")
     training.train(wanted, run, resume=True)
     return run
 

@@ -48,6 +48,9 @@ class Pix2Pix(HallucinationMethod["Pix2Pix.Config"]):
         """How the discriminator's scores are judged."""
         warp_target: bool = False
         """Whether the target is warped so that its 68 landmarks lie where the source's do."""
+        exposure_spread: Annotated[float, Field(ge=0)] = 0.0
+        """Spread of the logarithm of an exponent that each source's values are raised to in training; 0: none. With
+        it the camera's exposure does not decide how light a skin is made."""
         noise_in_use: bool = False
         """Whether `generate` drops values too, as published: another face each time."""
         statistics_in_use: Literal["running", "own"] = "running"
@@ -103,8 +106,8 @@ class Pix2Pix(HallucinationMethod["Pix2Pix.Config"]):
             ValueError: if the batch has no sources.
         """
         config = self.config
-        faces = jittered(config.jitter, both_sides(batch)[0], self._target(batch))
-        source, target = map(signed, faces)
+        source, target = jittered(config.jitter, both_sides(batch)[0], self._target(batch))
+        source, target = signed(exposed(source, config.exposure_spread)), signed(target)
         made = self.generator(source)
         told = discriminator_loss(
             self.discriminator(torch.cat([source, target], 1)),
@@ -139,6 +142,14 @@ class Pix2Pix(HallucinationMethod["Pix2Pix.Config"]):
     def _target(self, batch: Batch) -> Tensor:
         target = both_sides(batch)[1]
         return warped_targets(batch) if self.config.warp_target else target
+
+
+def exposed(faces: Tensor, spread: float) -> Tensor:
+    """Faces (B, 3, H, W) in [0, 1], each to a power of its own: e^(spread z), z normal, drawn by torch's generator."""
+    if not spread:
+        return faces
+    exponents = torch.exp(spread * torch.randn(len(faces))).to(faces)
+    return faces.clamp(min=0) ** exponents[:, None, None, None]
 
 
 @contextmanager

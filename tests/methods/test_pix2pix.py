@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from facebridge import crops, weights
-from facebridge.methods.pix2pix import Pix2Pix
+from facebridge.methods.pix2pix import Pix2Pix, exposed
 from facebridge.warp import warp
 from tests.methods.translating import CROP, Tinted, l1, pairs, unchanged
 
@@ -62,6 +62,17 @@ def test_the_discriminator_learns_before_the_generator_is_judged() -> None:
     second = build(discriminator_descent={"learning_rate": 0.5, "momentum": 0.0}).training_step(pairs())
     assert float(first["discriminator"]) == float(second["discriminator"])
     assert float(first["adversarial"]) != float(second["adversarial"])
+
+
+def test_each_source_is_exposed_by_a_power_of_its_own_about_one() -> None:
+    torch.manual_seed(0)
+    faces = torch.full((4000, 3, 1, 1), 0.5)
+    exponents = torch.log(exposed(faces, 0.35)) / np.log(0.5)
+    assert torch.equal(exponents[:, 0], exponents[:, 2])
+    logs = torch.log(exponents[:, 0].flatten())
+    assert abs(float(logs.mean())) < 4 * 0.35 / np.sqrt(4000)
+    assert float(logs.std()) == pytest.approx(0.35, rel=0.05)
+    assert exposed(faces, 0) is faces
 
 
 def test_points_are_wanted_where_the_target_is_warped_alone() -> None:
