@@ -80,13 +80,14 @@ def data_render(
     from facebridge.data import synthetic
     from facebridge.progress import Progress
 
-    with Progress("drawing", identities * shots) as bar:
+    cameras = tuple(domains.split(","))
+    with Progress("drawing", identities * shots * len(cameras)) as bar:
         written = synthetic.render_to(
             out,
             identities=identities,
             shots=shots,
             size=size,
-            domains=tuple(domains.split(",")),
+            domains=cameras,
             seed=seed,
             first_identity=first,
             points=68 if one_of("--points", points, Literal["5", "68"]) == "68" else 5,
