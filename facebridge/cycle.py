@@ -1,6 +1,7 @@
 """What methods share that translate there and back: CycleGAN's two generators, two discriminators and training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
 import torch
@@ -105,7 +106,8 @@ class CycleMethod(HallucinationMethod[Settings]):
         source, target = (signed(faces) for faces in self.jittered(*both_sides(batch)))
         with held(self.target_discriminator, self.source_discriminator):
             made_target, made_source = self.to_target(source), self.to_source(target)
-            terms = self._terms(source, target, made_source, made_target)
+            with unrecorded(self.to_target, self.to_source):
+                terms = self._terms(source, target, made_source, made_target)
             terms |= self.added_terms(source, target, made_source, made_target)
             total = weighted(terms)
             descend(self, total, "generators")
@@ -161,3 +163,20 @@ class CycleMethod(HallucinationMethod[Settings]):
 
     def _told(self, judge: nn.Module, real: Tensor, made: Tensor, pool: Pool) -> Tensor:
         return discriminator_loss(judge(real), judge(pool.mixed(made)), self.config.objective)
+
+
+@contextmanager
+def unrecorded(*networks: nn.Module) -> Iterator[None]:
+    """Normalisations by batch keep their running statistics as they are, so that these are of sources alone.
+
+    On the way back and in leaving targets alone a generator sees other faces than `generate` will give it.
+    """
+    norms = [part for network in networks for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum

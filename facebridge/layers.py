@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facebridge.crops import Crop
+
 SLOPE = 0.2
 """Of the discriminators' leaky ReLU below 0."""
 
@@ -73,9 +75,21 @@ class Patch(NamedTuple):
     height: int
     width: int
 
+    @classmethod
+    def centred(cls, x: float, y: float, height: int, width: int, crop: Crop) -> "Patch":
+        """The patch of this size about a point of the crop; where it would leave the crop it is moved inwards."""
+        # Pixel centres are whole numbers, so that the picture begins at -0.5.
+        top, left = round(y + 0.5 - height / 2), round(x + 0.5 - width / 2)
+        return cls(min(max(top, 0), crop.height - height), min(max(left, 0), crop.width - width), height, width)
+
     def of(self, pictures: Tensor) -> Tensor:
         """The patch of pictures (B, C, H, W): a view (B, C, height, width)."""
         return pictures[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def among_zeros(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Features (B, C, height, width) in their place among zeros: (B, C, *size)."""
+        right, bottom = size[1] - self.left - self.width, size[0] - self.top - self.height
+        return functional.pad(features, (self.left, right, self.top, bottom))
 
 
 class LocalPath(nn.Module):
@@ -93,10 +107,10 @@ class LocalPath(nn.Module):
         self.join = nn.Conv2d(2 * num_filters, num_filters, 3, padding=1)
 
     def forward(self, patches: Tensor) -> Tensor:
-        whole = _normal(self.stem(patches))
-        half = _normal(self.first(whole))
-        inner = self.blocks(_normal(self.second(half)))
-        back = _normal(self.up_second(torch.cat([_normal(self.up_first(inner)), half], 1)))
+        whole = normalised(self.stem(patches))
+        half = normalised(self.first(whole))
+        inner = self.blocks(normalised(self.second(half)))
+        back = normalised(self.up_second(torch.cat([normalised(self.up_first(inner)), half], 1)))
         return functional.relu(self.join(torch.cat([back, whole], 1)))
 
 
@@ -167,6 +181,11 @@ class PatchGan(nn.Module):
         return scores
 
 
+def normalised(features: Tensor) -> Tensor:
+    """Features (B, C, H, W) normalised by instance, none below 0."""
+    return functional.relu(functional.instance_norm(features))
+
+
 def signed(faces: Tensor) -> Tensor:
     """Faces in [0, 1] -> what networks take, in [-1, 1]."""
     return faces * 2 - 1
@@ -189,10 +208,6 @@ def scatter_weights(network: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _normal(features: Tensor) -> Tensor:
-    return functional.relu(functional.instance_norm(features))
 
 
 def _norm(norm: Norm, num_channels: int) -> nn.Module:

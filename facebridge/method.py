@@ -7,7 +7,7 @@ A method is plain PyTorch. It knows no file, no device flag, no logger and no co
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -60,9 +60,6 @@ class Method(nn.Module, ABC, Generic[Settings]):
     Config: type[Settings]
     """A nested frozen model: the settings, each with its meaning, unit and source."""
 
-    needs_recogniser: ClassVar[bool] = False
-    """Whether training needs a recogniser."""
-
     def __init__(self, config: Settings, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__()
         self.config = config
@@ -79,13 +76,17 @@ class Method(nn.Module, ABC, Generic[Settings]):
         """Whether batches must hold the faces' 68 landmarks."""
         return False
 
-    def begin(self, first_batch: Callable[[], Batch]) -> None:
+    def begin(self, first_batch: Callable[[], Batch]) -> str | None:
         """Called once before the first step of a training, but not where it goes on from a checkpoint.
 
         Args:
             first_batch: makes the first batch, where a method wants to see it; what is changed in the networks, every
                 process gets.
+
+        Returns:
+            What there is to say about how the training begins, for the run's journal.
         """
+        return None
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -134,7 +134,10 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
         held_out = _held_out(recipe, method, faces, fabric, journal)
         step = _restore(method, run, journal)
         if step == 0:
-            method.begin(lambda: _on_device(batches(0), fabric))
+            told = method.begin(lambda: _on_device(batches(0), fabric))
+            if told and fabric.is_global_zero:
+                journal.write({"event": "begun", "text": told}, EVENTS)
+                print(told)
         raw = dict(method.named_children())
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))
@@ -279,6 +282,8 @@ def build(recipe: Recipe) -> Method[Any]:
                 f"training would start from an untrained {wanted.name}: add recogniser.weights, give a run as "
                 "recogniser.name, or leave [recogniser] out"
             )
+        if wanted.weights is None and wanted.name in recognisers.builtin() and not recognisers.has_weights(wanted.name):
+            print(f"{wanted.name} is untrained: faces are compared by random features; add recogniser.weights")
         recogniser = recognisers.load(wanted.name, weights=wanted.weights, **wanted.sizes)
         if not starts:
             streamline(recogniser)

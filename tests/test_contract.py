@@ -37,7 +37,8 @@ def tiny(name: str, crop: crops.Crop) -> Method[Any]:
     kind = methods.load(name)
     settings = {key: value for key, value in SMALL.items() if key in kind.Config.model_fields}
     torch.manual_seed(0)
-    return kind(kind.Config.model_validate(settings), crop, drawn.thin_recogniser() if kind.needs_recogniser else None)
+    recogniser = drawn.thin_recogniser() if "identity_weight" in kind.Config.model_fields else None
+    return kind(kind.Config.model_validate(settings), crop, recogniser)
 
 
 def source_of(name: str) -> ast.Module:

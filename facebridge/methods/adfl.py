@@ -71,8 +71,6 @@ class Adfl(CycleMethod["Adfl.Config"]):
         jitter: Annotated[float, Field(ge=1)] = 1.0
         """How much faces are enlarged before a part is cut out at random; over 1 the eyes leave their place."""
 
-    needs_recogniser = True
-
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         eyes = eye_patch(crop)
 
@@ -210,7 +208,7 @@ class TwoPathGenerator(nn.Module):
             found, wanted = "x".join(map(str, pictures.shape[-2:])), "x".join(map(str, self.size))
             raise ValueError(f"faces are {found} px; the eyes are looked for in faces of {wanted} px: align them")
         whole = self.decoder(self.blocks(self.encoder(pictures)))
-        local = pasted(self.eyes(self.place.of(pictures)), self.place, self.size)
+        local = self.place.among_zeros(self.eyes(self.place.of(pictures)), self.size)
         made: Tensor = self.to_picture(torch.maximum(whole, local) if self.fusion == "max" else whole + local)
         return made
 
@@ -226,16 +224,7 @@ def eye_patch(crop: Crop) -> Patch:
         min(max(round(share * distance_px / REDUCTION), 1), side // REDUCTION) * REDUCTION
         for share, side in ((EYES_HEIGHT, crop.height), (EYES_WIDTH, crop.width))
     )
-    # Pixel centres are whole numbers, so that the picture begins at -0.5.
-    top = round((right_y + left_y) / 2 + 0.5 - height / 2)
-    left = round((right_x + left_x) / 2 + 0.5 - width / 2)
-    return Patch(min(max(top, 0), crop.height - height), min(max(left, 0), crop.width - width), height, width)
-
-
-def pasted(features: Tensor, place: Patch, size: tuple[int, int]) -> Tensor:
-    """Features (B, C, h, w) of a patch in their place among zeros: (B, C, *size)."""
-    right, bottom = size[1] - place.left - place.width, size[0] - place.top - place.height
-    return functional.pad(features, (place.left, right, place.top, bottom))
+    return Patch.centred((right_x + left_x) / 2, (right_y + left_y) / 2, height, width, crop)
 
 
 def intensity_loss(made: Tensor, given: Tensor) -> Tensor:

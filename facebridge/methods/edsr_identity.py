@@ -47,8 +47,6 @@ class EdsrIdentity(HallucinationMethod["EdsrIdentity.Config"]):
         halve_every_steps: Annotated[int, Field(ge=1)] = 25_000
         """Steps after which the step size is halved, again and again."""
 
-    needs_recogniser = True
-
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop, recogniser)
         for reduction in config.reductions:

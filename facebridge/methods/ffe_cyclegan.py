@@ -85,16 +85,17 @@ class FfeCycleGan(CycleMethod["FfeCycleGan.Config"]):
         """The layers of both encoders that began with a recogniser's weights; none: all were drawn."""
         return self._encoders()[0].loaded
 
-    def begin(self, first_batch: Callable[[], Batch]) -> None:
-        """Say which layers were loaded.
+    def begin(self, first_batch: Callable[[], Batch]) -> str | None:
+        """Which layers were loaded.
 
         Raises:
             ValueError: if they are to have a rate of their own, and there are none.
         """
         if self.config.encoder_rate != 1 and not self.loaded:
             raise ValueError("settings.encoder_rate is for layers of a recogniser: add [recogniser], or leave it out")
-        if self.loaded:
-            print(f"both encoders begin with {', '.join(self.loaded)} of {self.started_from}; the rest is drawn")
+        if not self.loaded:
+            return None
+        return f"both encoders begin with {', '.join(self.loaded)} of {self.started_from}; the rest is drawn"
 
     def generators_optimiser(self) -> torch.optim.Optimizer:
         """What moves both generators; loaded layers have groups of their own, after the others."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facebridge import crops, recipe, recognisers, runs, training
 from facebridge.data import synthetic
 from facebridge.layers import Patch
-from facebridge.methods.adfl import Adfl, TwoPathGenerator, eye_patch, intensity_loss, pasted
+from facebridge.methods.adfl import Adfl, TwoPathGenerator, eye_patch, intensity_loss
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import streamline
 from tests import drawn
@@ -94,7 +94,7 @@ def test_patch_features_are_pasted_into_zeros() -> None:
     features = torch.rand(2, 6, 4, 8)
     wanted = torch.zeros(2, 6, 16, 20)
     wanted[:, :, 3:7, 5:13] = features
-    assert torch.equal(pasted(features, place, (16, 20)), wanted)
+    assert torch.equal(place.among_zeros(features, (16, 20)), wanted)
 
 
 @pytest.mark.parametrize("fusion", ["max", "add"])
@@ -175,6 +175,28 @@ def distances(method: Adfl, made: Tensor, given: Tensor) -> list[float]:
     network = method.recogniser.network
     first, second = (network((faces * 255 - 127.5) / 128).double().numpy() for faces in (made, given))
     return [1 - one @ other / np.sqrt((one @ one) * (other @ other)) for one, other in zip(first, second, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "reached"),
+    [
+        ({"intensity_weight": 1.0}, {"to_target", "to_source"}),
+        ({"identity_weight": 1.0}, {"to_target"}),
+        ({"cycle_weight": 1.0}, {"to_target", "to_source"}),
+    ],
+)
+def test_each_loss_alone_reaches_the_generators_that_it_is_of(kept: dict[str, float], reached: set[str]) -> None:
+    """The adversarial one cannot be switched off: discriminators that score everything 0 leave no gradient of it."""
+    weights = {"intensity_weight": 0.0, "identity_weight": 0.0, "cycle_weight": 0.0} | kept
+    method = build(**weights)
+    for judge in (method.target_discriminator, method.source_discriminator):
+        for parameter in judge.parameters():
+            parameter.data.zero_()
+    method.training_step(batch())
+    for name in ("to_target", "to_source"):
+        gradients = [parameter.grad for parameter in method.get_submodule(name).parameters()]
+        size = sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None)
+        assert (size > 1e-6) == (name in reached), name
 
 
 def test_losses_that_weigh_nothing_are_left_out_and_need_no_recogniser() -> None:

@@ -35,18 +35,18 @@ def squares(scores: Tensor, wanted: float) -> float:
     return sum((float(score) - wanted) ** 2 for score in scores.ravel()) / scores.numel()
 
 
-def test_losses_are_those_of_the_paper() -> None:
+def expected_losses(forth: float = 0.5, back: float = -0.75) -> dict[str, float]:
+    """For generators that multiply by these numbers."""
     batch = pairs()
     source, target = 2 * batch["source"] - 1, 2 * batch["target"] - 1
-    found = with_known_networks().training_step(batch)
-    made_target, made_source = 0.5 * source, -0.75 * target
+    made_target, made_source = forth * source, back * target
     expected = {
         "adversarial_target": squares(2 * made_target.mean((1, 2, 3)), 1),
         "adversarial_source": squares(-3 * made_source.mean((1, 2, 3)), 1),
-        "cycle_source": l1(-0.75 * made_target, source),
-        "cycle_target": l1(0.5 * made_source, target),
-        "same_target": l1(0.5 * target, target),
-        "same_source": l1(-0.75 * source, source),
+        "cycle_source": l1(back * made_target, source),
+        "cycle_target": l1(forth * made_source, target),
+        "same_target": l1(forth * target, target),
+        "same_source": l1(back * source, source),
         "discriminator_target": (squares(2 * target.mean((1, 2, 3)), 1) + squares(2 * made_target.mean((1, 2, 3)), 0))
         / 2,
         "discriminator_source": (squares(-3 * source.mean((1, 2, 3)), 1) + squares(-3 * made_source.mean((1, 2, 3)), 0))
@@ -58,7 +58,22 @@ def test_losses_are_those_of_the_paper() -> None:
         + 10 * (expected["cycle_source"] + expected["cycle_target"])
         + 5 * (expected["same_target"] + expected["same_source"])
     )
-    assert {name: float(loss) for name, loss in found.items()} == pytest.approx(expected, abs=1e-4)
+    return expected
+
+
+def test_losses_are_those_of_the_paper() -> None:
+    found = with_known_networks().training_step(pairs())
+    assert {name: float(loss) for name, loss in found.items()} == pytest.approx(expected_losses(), abs=1e-4)
+
+
+def test_generators_get_the_gradient_of_the_whole_total() -> None:
+    method = with_known_networks()
+    method.training_step(pairs())
+    step = 1e-2
+    for network, forth, back in (("to_target", step, 0.0), ("to_source", 0.0, step)):
+        up, down = (expected_losses(0.5 + sign * forth, -0.75 + sign * back)["total"] for sign in (1, -1))
+        found = method.get_submodule(network).factor.grad
+        assert float(found) == pytest.approx((up - down) / (2 * step), rel=0.02)
 
 
 def test_a_loss_of_no_weight_is_not_worked_out() -> None:
@@ -157,6 +172,9 @@ def test_training_that_went_on_from_a_checkpoint_is_the_unbroken_one_pools_too(t
 
 
 @pytest.mark.slow
-def test_two_processes_train(tmp_path: Path) -> None:
-    run = training.train(small_recipe(2), tmp_path / "run", processes=2, progress=False, device="cpu")
+@pytest.mark.parametrize("name", ["cyclegan_small", "pix2pix_small", "pcfh_small", "ffe_cyclegan_small", "adfl_small"])
+def test_two_processes_train_every_method_that_translates(name: str, tmp_path: Path) -> None:
+    overrides = ["data.identities=2", "data.shots=2", "training.steps=2", "training.batch_size=4"]
+    wanted = recipe.read(name, [*overrides, "training.threads=1"])
+    run = training.train(wanted, tmp_path / "run", processes=2, progress=False, device="cpu")
     assert run.weights.is_file()

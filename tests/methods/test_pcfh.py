@@ -41,16 +41,19 @@ class Masked(nn.Module):
 
 
 class Alike(nn.Module):
-    """A critic that scores two pictures by the product of their means."""
+    """A critic that scores two pictures by the product of their means, each less that of its batch."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(factor))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return self.factor * first.mean((1, 2, 3)) * second.mean((1, 2, 3))
+        one, other = first.mean((1, 2, 3)), second.mean((1, 2, 3))
+        return self.factor * (one - one.mean()) * (other - other.mean())
 
 
+VISIBLE, SOURCE = 300.0, 200.0
+"""Factors of the known critics, such that both find something."""
 MASK = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(4))
 
 
@@ -61,8 +64,8 @@ def with_known_networks(**settings: object) -> Pcfh:
     method.add_module("back", Tinted(-1.5))
     method.add_module("discriminator", Scored(2.0))
     method.add_module("attention", Masked(MASK))
-    method.add_module("visible_critic", Alike(30.0))
-    method.add_module("source_critic", Alike(-20.0))
+    method.add_module("visible_critic", Alike(VISIBLE))
+    method.add_module("source_critic", Alike(SOURCE))
     return method
 
 
@@ -73,7 +76,8 @@ def summed(first: Tensor, second: Tensor) -> float:
 
 def estimate(factor: float, made: Tensor, other: Tensor) -> float:
     """log 2 less half of: -log of the probability of belonging together, of pairs, and of strangers' not doing so."""
-    first, second = (pictures.double().mean((1, 2, 3)).tolist() for pictures in (made, other))
+    means = [pictures.double().mean((1, 2, 3)) for pictures in (made, other)]
+    first, second = ((mean - mean.mean()).tolist() for mean in means)
 
     def cost(score: float, together: bool) -> float:
         probability = 1 / (1 + math.exp(-score))
@@ -106,16 +110,17 @@ def test_losses_are_the_equations_of_the_paper(joint: bool) -> None:
     assert method.recogniser is not None
     expected = {
         "discriminator": sum(hinge) / 2,
-        "critics": -estimate(30.0, made, target) - estimate(-20.0, made, source),
+        "critics": -estimate(VISIBLE, made, target) - estimate(SOURCE, made, source),
         "mask": 3 * l1(MASK * made, warped) + 0.003 * singular + 1e-6 * float(MASK.sum()),
         "adversarial": -float(scores["fake"].mean()),
         "reconstruction": summed(-1.5 * made, source),
         "identity": summed(features(method.recogniser, (made + 1) / 2), features(method.recogniser, batch["target"])),
         "luminance": float(np.abs(luma[0] - luma[1]).mean()),
         "warp": summed(MASK * made, MASK * warped),
-        "information_visible": max(0.0, estimate(30.0, made, target)),
-        "information_source": max(0.0, estimate(-20.0, made, source)),
+        "information_visible": estimate(VISIBLE, made, target),
+        "information_source": estimate(SOURCE, made, source),
     }
+    assert min(expected["information_visible"], expected["information_source"]) > 0.01
     expected["total"] = (
         expected["adversarial"]
         + 2.5e-5 * expected["reconstruction"]
@@ -127,6 +132,74 @@ def test_losses_are_the_equations_of_the_paper(joint: bool) -> None:
     )
     found = {name: float(loss) for name, loss in method.training_step(batch).items()}
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def expected_total(forth: float, back: float) -> float:
+    """What the generators descend with joint=False, but for identity, when they multiply by these numbers."""
+    batch = pairs()
+    source, target = (2 * batch[side].double() - 1 for side in ("source", "target"))
+    warped = 2 * warp(batch["target"], batch["target_points"], batch["source_points"]).clamp(0, 1).double() - 1
+    made = forth * source
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]
+    luma = [(pictures * weights).sum(1) for pictures in (made, source)]
+    return (
+        -float(2 * made.mean())
+        + 2.5e-5 * summed(back * made, source)
+        + 0.1 * float((luma[0] - luma[1]).abs().mean())
+        + 2.5e-5 * summed(MASK * made, MASK * warped)
+        - 0.1 * (estimate(VISIBLE, made, target) - max(0.0, estimate(SOURCE, made, source)))
+    )
+
+
+def test_generators_get_the_gradient_of_their_equations_and_of_no_other() -> None:
+    """By differences of the total: eq. 7, which the mask descends, is no part of it."""
+    method = with_known_networks(identity_weight=0)
+    method.training_step(pairs())
+    step = 1e-4
+    for network, forth, back in (("generator", step, 0.0), ("back", 0.0, step)):
+        up, down = (expected_total(0.5 + sign * forth, -1.5 + sign * back) for sign in (1, -1))
+        found = method.get_submodule(network).factor.grad
+        assert float(found) == pytest.approx((up - down) / (2 * step), rel=1e-3)
+
+
+def test_identity_reaches_the_generator() -> None:
+    with_it, without = with_known_networks(), with_known_networks(identity_weight=0)
+    for method in (with_it, without):
+        method.training_step(pairs())
+    batch, recogniser = pairs(), with_it.recogniser
+    assert recogniser is not None
+    factor = torch.tensor(0.5, requires_grad=True)
+    made = crops.recrop((factor * (2 * batch["source"] - 1) + 1) / 2, CROP, recogniser.crop)
+    difference = recogniser.network((made * 255 - 127.5) / 128) - features(recogniser, batch["target"])
+    (0.002 * difference.abs().sum() / 2).backward()
+    found = float(with_it.generator.factor.grad) - float(without.generator.factor.grad)
+    assert found == pytest.approx(float(factor.grad), rel=1e-3)
+
+
+def test_mask_gets_the_gradient_of_eq_7_alone() -> None:
+    method = with_known_networks()
+    method.training_step(pairs())
+    batch = pairs()
+    made = 0.5 * (2 * batch["source"] - 1)
+    warped = 2 * warp(batch["target"], batch["target_points"], batch["source_points"]).clamp(0, 1) - 1
+    mask = MASK.clone().requires_grad_()
+    loss = 3 * (mask * made - warped).abs().mean() + 1e-6 * mask.abs().sum()
+    (loss + 0.003 * torch.linalg.matrix_norm(mask[0, 0], ord="nuc")).backward()
+    assert torch.allclose(method.attention.mask.grad, mask.grad, atol=1e-6)
+
+
+def test_discriminator_is_spectrally_normalised() -> None:
+    assert all(torch.nn.utils.parametrize.is_parametrized(conv, "weight") for conv in build().discriminator.convs)
+
+
+def test_faces_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="faces are 128x128 px, and the patches lie in faces of 64x64 px"):
+        build().generate(torch.rand(1, 3, 128, 128))
+
+
+def test_a_loss_of_no_weight_is_not_returned() -> None:
+    found = build(information_weight=0, reconstruction_weight=0).training_step(pairs())
+    assert {"reconstruction", "information_visible", "information_source"}.isdisjoint(found)
 
 
 def test_reductions_are_sum_or_mean_of_each_term() -> None:
@@ -234,7 +307,7 @@ def test_local_features_join_where_they_lie_and_win_where_they_are_larger() -> N
     """The fusion is the larger of the global features and of a canvas of zeros with the patch in its place."""
     places = [Patch(4, 8, 8, 8), Patch(4, 40, 8, 8), Patch(24, 24, 8, 8), Patch(40, 20, 8, 12)]
     torch.manual_seed(2)
-    network = MultiPath(places, 1, 4, 1, eyes_share=False)
+    network = MultiPath((64, 64), places, 1, 4, 1, eyes_share=False)
     pictures = torch.rand(2, 3, 64, 64) * 2 - 1
     whole = network.decoder(network.blocks(network.encoder(pictures)))
     joined = whole.clone()
@@ -251,7 +324,7 @@ def test_local_features_join_where_they_lie_and_win_where_they_are_larger() -> N
 def test_eyes_that_share_a_path_are_each_others_mirror_image() -> None:
     places = patches(CROP, (16, 16), (20, 16), (12, 24))
     torch.manual_seed(0)
-    network = MultiPath(places, 1, 4, 1, eyes_share=True)
+    network = MultiPath((64, 64), places, 1, 4, 1, eyes_share=True)
     pictures = torch.rand(1, 3, 64, 64)
     right, left = places[0].of(pictures), places[1].of(pictures)
     mirrored = pictures.clone()

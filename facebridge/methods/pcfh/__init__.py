@@ -109,13 +109,18 @@ class Pcfh(HallucinationMethod["Pcfh.Config"]):
         descent: Descent = PUBLISHED_DESCENT
         """How the weights of the generators descend, and of every other network."""
 
-    needs_recogniser = True
-
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop, recogniser)
         check_sides(crop)
         places = patches(crop, config.eye_size, config.nose_size, config.mouth_size)
-        generator = MultiPath(places, config.num_blocks, config.num_filters, config.local_blocks, config.eyes_share)
+        generator = MultiPath(
+            (crop.height, crop.width),
+            places,
+            config.num_blocks,
+            config.num_filters,
+            config.local_blocks,
+            config.eyes_share,
+        )
         back = ResnetGenerator(config.back_blocks, config.num_filters)
         judge = PatchGan(3, config.discriminator_filters, config.discriminator_layers, "none")
         for network in (generator, back, judge):
@@ -224,6 +229,7 @@ class Pcfh(HallucinationMethod["Pcfh.Config"]):
                     terms["mask"] = 1.0, self._mask_loss(mask, made, warped)
             if config.use_mic:
                 terms |= self._information_terms(made, source, target)
+            terms = {name: term for name, term in terms.items() if term[0]}
             total = weighted(terms)
             descend(self, total, "generators")
         losses = {name: loss for name, (_, loss) in terms.items()} | {"total": total}
@@ -254,11 +260,11 @@ class Pcfh(HallucinationMethod["Pcfh.Config"]):
         return terms
 
     def _information_terms(self, made: Tensor, source: Tensor, target: Tensor) -> Terms:
-        """Eq. 9; an estimate below 0 says nothing, and counts as 0."""
+        """Eq. 9; what is to shrink is clipped at 0, below which an estimate says nothing."""
         visible = information(self.visible_critic, made, target)
         near_infrared = information(self.source_critic, made, source)
         return {
-            "information_visible": (-self.config.information_weight, functional.relu(visible)),
+            "information_visible": (-self.config.information_weight, visible),
             "information_source": (self.config.information_weight, functional.relu(near_infrared)),
         }
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from facebridge.crops import Crop
-from facebridge.layers import REDUCTION, SLOPE, Decoder, Encoder, LocalPath, Patch, ResidualBlock, ToPicture
+from facebridge.layers import REDUCTION, SLOPE, Decoder, Encoder, LocalPath, Patch, ResidualBlock, ToPicture, normalised
 
 _MOUTH = (3, 4)  # of the five points
 
@@ -42,6 +42,7 @@ class MultiPath(nn.Module):
     A global path sees the whole face, local paths see eyes, nose and mouth; their features are joined by max-out.
 
     Args:
+        size: height and width of the pictures, px.
         places: patches of the right eye, the left eye, the nose and the mouth.
         num_blocks: residual blocks of the global path.
         num_filters: channels of every path's outermost convolutions.
@@ -50,9 +51,16 @@ class MultiPath(nn.Module):
     """
 
     def __init__(
-        self, places: Sequence[Patch], num_blocks: int, num_filters: int, local_blocks: int, eyes_share: bool
+        self,
+        size: tuple[int, int],
+        places: Sequence[Patch],
+        num_blocks: int,
+        num_filters: int,
+        local_blocks: int,
+        eyes_share: bool,
     ) -> None:
         super().__init__()
+        self.size = size
         self.places = tuple(places)
         self.eyes_share = eyes_share
         self.encoder = Encoder(num_filters)
@@ -66,9 +74,14 @@ class MultiPath(nn.Module):
         self.to_picture = ToPicture(num_filters // 2)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        if tuple(pictures.shape[-2:]) != self.size:
+            found, wanted = ("x".join(map(str, size)) for size in (pictures.shape[-2:], self.size))
+            raise ValueError(
+                f"faces are {found} px, and the patches lie in faces of {wanted} px: align them to the crop"
+            )
         features = self.decoder(self.blocks(self.encoder(pictures)))
         for place, local in zip(self.places, self._local(pictures), strict=True):
-            features = _max_out(features, place, local)
+            features = torch.maximum(features, place.among_zeros(local, self.size))  # none of them is below 0
         made: Tensor = self.to_picture(functional.relu(functional.instance_norm(self.smooth(features))))
         return made
 
@@ -94,10 +107,10 @@ class Attention(nn.Module):
         self.mask = nn.Conv2d(num_filters, 1, 7, padding=3, padding_mode="reflect")
 
     def forward(self, warped: Tensor, generated: Tensor) -> Tensor:
-        features = _normal(self.stem(torch.cat([warped, generated], 1)))
-        features = self.blocks(_normal(self.down(features)))
+        features = normalised(self.stem(torch.cat([warped, generated], 1)))
+        features = self.blocks(normalised(self.down(features)))
         enlarged = functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return torch.sigmoid(self.mask(_normal(self.up(enlarged))))
+        return torch.sigmoid(self.mask(normalised(self.up(enlarged))))
 
 
 class PairCritic(nn.Module):
@@ -120,17 +133,6 @@ class PairCritic(nn.Module):
         return scores.flatten()
 
 
-def _normal(features: Tensor) -> Tensor:
-    return functional.relu(functional.instance_norm(features))
-
-
-def _max_out(features: Tensor, place: Patch, local: Tensor) -> Tensor:
-    """The larger of the features and those of a patch, which count as 0 outside it; none is below 0."""
-    height, width = features.shape[-2:]
-    right, bottom = width - place.left - place.width, height - place.top - place.height
-    return torch.maximum(features, functional.pad(local, (place.left, right, place.top, bottom)))
-
-
 def _patch(crop: Crop, name: str, x: float, y: float, size: tuple[int, int]) -> Patch:
     height, width = size
     if height % REDUCTION or width % REDUCTION or height > crop.height or width > crop.width:
@@ -138,5 +140,4 @@ def _patch(crop: Crop, name: str, x: float, y: float, size: tuple[int, int]) -> 
             f"settings.{name} is {height}x{width} px; expected multiples of {REDUCTION} that fit into crop {crop.name} "
             f"({crop.height}x{crop.width})"
         )
-    top, left = round(y + 0.5 - height / 2), round(x + 0.5 - width / 2)
-    return Patch(min(max(top, 0), crop.height - height), min(max(left, 0), crop.width - width), height, width)
+    return Patch.centred(x, y, height, width, crop)
