@@ -80,15 +80,22 @@ def decode(data: bytes, name: str, bits: int | None) -> NDArray[np.uint8]:
 def deep(data: bytes, name: str) -> Deep | None:
     """The values of a picture of 16 bits a channel (PNG, TIFF, or PGM and PPM whose maximum is 65,535); else None.
 
-    PGM and PPM of another maximum say what is white, and `images.decode` heeds it.
+    So of a grey TIFF that packs its values into 12 bits, which are then what is white. PGM and PPM of another maximum
+    say what is white, and `images.decode` heeds it.
     BadPicture: as `images.decode`.
     """
     if not _may_be_deep(data):
         return None
     with decoding.opened(data, name, MAX_PIXELS) as image:
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-        if isinstance(image, TiffImageFile) and set(np.atleast_1d(tags.get(_BITS_PER_SAMPLE, 1)).tolist()) != {16}:
+        sample_bits = set(np.atleast_1d(tags.get(_BITS_PER_SAMPLE, 1)).tolist()) if tags else {16}
+        if sample_bits not in ({12}, {16}):
             return None
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_0:
+            raise BadPicture(name, "a TIFF of more than 8 bits whose 0 is white cannot be read: invert its values")
+        if sample_bits == {12}:
+            values = np.asarray(image).astype(np.uint16)  # which Pillow turns upright
+            return Deep(np.stack([values] * 3, -1), _WHITE_OF_12_BITS)
         stated = int(np.max(tags.get(_MAX_SAMPLE_VALUE, _WHITE)))
         orientation = int(tags.get(_ORIENTATION, 1)) if tags else decoding.exif_orientation(image.info.get("exif", b""))
     plain = images.decode(data, name)  # whatever is damaged or cut off ends here
@@ -103,7 +110,9 @@ def deep(data: bytes, name: str) -> Deep | None:
 
 
 _WHITE = 65535
-_BITS_PER_SAMPLE, _ORIENTATION, _MAX_SAMPLE_VALUE = 258, 274, 281  # tags of TIFF 6.0
+_WHITE_OF_12_BITS = 4095
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _MAX_SAMPLE_VALUE = 258, 262, 274, 281  # tags of TIFF 6.0
+_WHITE_IS_0 = 0
 _ADVICE = "how many bits its camera fills (--levels 10, 12, 14 or full)"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24

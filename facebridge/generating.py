@@ -10,6 +10,7 @@ OUT/PATH.png        the face made of the picture PATH (or .jpg)
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def generate(
             it, go in as they are.
         out: a new folder, or the one of the same job, finished or not: faces whose picture and row are still the same
             are not made again. Pictures keep their relative path, with the new ending.
-        size: (height, width) in px to which aligned faces are reduced before they go in; None: by each face's own
-            size in its picture, so that no detail is made up that the camera gave.
+        size: (height, width) in px to which aligned faces are reduced before they go in, at most the crop's; None: by
+            each face's own size in its picture, so that no detail is made up that the camera gave.
         detector: finds the faces of pictures of which nothing says where they lie; None: those cannot be used.
         choose, min_face_px: which of the faces it finds: "largest" or "central", and the smallest side of their boxes.
         levels: how 16-bit pictures are brought to 8 bits, see `facebridge.bit_depths`.
@@ -72,8 +73,8 @@ def generate(
         workers: threads that read, and as many that write; None: one a core, 2 to 16.
 
     Raises:
-        ValueError: if the run has no weights, `out` holds the sources or something else, or two pictures would get
-            one name.
+        ValueError: if the run has no weights, `size` is larger than the crop, `out` cannot be written to or holds the
+            sources or something else, or two pictures would get one name.
         Stopped: if SIGTERM or Ctrl-C asked to stop; the same call goes on.
     """
     if choose == "all":
@@ -81,6 +82,7 @@ def generate(
     if out.resolve() == faces.root.resolve():
         raise ValueError(f"{out} holds the sources, which would be overwritten: choose another folder")
     maker = Maker(run, out, ending, paste_back, device, batch_size, workers)
+    _check_size(size, maker)
     data = runs.Run(run).recipe.data
     taking = Taking(
         maker.method.crop,
@@ -93,8 +95,7 @@ def generate(
         _bits(levels, faces, out),
     )
     sources = ListedSources(faces, taking, maker.workers)
-    if paste_back and any(stem.split("/")[0] == FULL for stem in sources.stems):
-        raise ValueError(f"pictures lie in a folder {FULL}, where the pasted ones would be written: rename it")
+    _check_folders(sources.stems, [LIST, NOT_GENERATED, *([FULL] if paste_back else [])])
     job = {**maker.job, "size": size, "levels": levels, **_finding_job(taking), **sources.identity()}
     done = maker.make(sources, job, lambda made, account: _list_of(sources, made, maker), {"bits": taking.bits})
     finding.write_refused(finding.Found(faces, done.refused), out / NOT_GENERATED)
@@ -122,13 +123,32 @@ def generate_from_shards(
         ending, device, batch_size, workers: as of `generate`.
 
     Raises:
-        ValueError: if the run has no weights, the folder no index, or `out` holds something else.
+        ValueError: if the run has no weights, the folder no index, `size` is larger than the crop, or `out` cannot be
+            written to or holds something else.
         Stopped: as `generate`.
     """
     maker = Maker(run, out, ending, False, device, batch_size, workers)
+    _check_size(size, maker)
     sources = ShardedSources(folder, maker.method.crop, size)
     job = {**maker.job, "size": size, **sources.identity()}
     return maker.make(sources, job, lambda made, account: _list_of_shards(sources, made, account, maker), {})
+
+
+def _check_size(size: tuple[int, int] | None, maker: Maker) -> None:
+    crop = maker.method.crop
+    if size is not None and (size[0] > crop.height or size[1] > crop.width):
+        trained = ", ".join(f"{height}x{width}" for height, width in maker.method.source_sizes())
+        raise ValueError(
+            f"faces are reduced to a size, and {size[0]}x{size[1]} is larger than the crop {crop.name} of "
+            f"{crop.height}x{crop.width}; the method was trained on {trained}"
+        )
+
+
+def _check_folders(stems: Sequence[str], taken: Sequence[str]) -> None:
+    """ValueError: if pictures lie in a folder whose name is needed for what is written."""
+    for name in taken:
+        if any(stem.startswith(f"{name}/") for stem in stems):
+            raise ValueError(f"pictures lie in a folder {name}, the name of something that is written: rename it")
 
 
 def _bits(levels: Levels, faces: FaceList, out: Path) -> int | None:

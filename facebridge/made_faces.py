@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facebridge import runs
-from facebridge.source_faces import Sources
+from facebridge.source_faces import ACCOUNT, Sources
 
-ACCOUNT = ".generating"
+__all__ = ["ACCOUNT", "MadeFaces", "known_job", "refuse_other"]
 
 
 class MadeFaces:
@@ -56,15 +56,21 @@ class MadeFaces:
     def read(self, sources: Sources, files: list[str]) -> NDArray[np.bool_]:
         """Which rows are made, their source unchanged and their files there.
 
+        Of several lines about one name the last counts: its face is the one that the files hold.
         files: names of a face's files, with {stem} in them.
         """
         made = np.zeros(len(sources), bool)
         self._starts = array("q", [-1]) * len(sources)
         for start, line in self._all():
             row = sources.row_of(line)
-            if row is not None and all((self.out / name.format(stem=line["stem"])).is_file() for name in files):
-                made[row] = True
+            if row is not None:
                 self._starts[row] = start
+        for start, line in self._all():
+            row = sources.row_of(line)
+            if row is None or self._starts[row] != start or not sources.is_same(row, line):
+                continue
+            if all((self.out / name.format(stem=line["stem"])).is_file() for name in files):
+                made[row] = True
                 if "cells" in line:
                     self.names[line["stem"]] = row
         return made

@@ -4,6 +4,7 @@ What waits on either side of the network is bounded, so memory depends on the ba
 are.
 """
 
+import errno
 import hashlib
 import os
 from collections import deque
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -89,6 +91,7 @@ class Maker:
         refuse_other(self.out, job)
         with ExitStack() as stack:
             stack.enter_context(blocks.full_disk_told(self.out))
+            _check_writable(self.out)
             stack.enter_context(runs.locked(self.out / ACCOUNT))
             account = stack.enter_context(MadeFaces(self.out, {**job, **notes}))
             there = account.read(sources, self.files)
@@ -138,12 +141,18 @@ class Maker:
             if self.ending == "jpg" and max(picture.shape) > _LARGEST_JPEG_PX:
                 raise BadPicture(source.path, f"over {_LARGEST_JPEG_PX:,} px wide or high, too large for a JPEG file")
             path = self.out / name.format(stem=source.stem)
-            path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as file:
                 file.write(images.encode(picture, path.suffix, provenance))
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part, path)
+            except OSError as error:
+                if error.errno not in _NAME_ERRORS:
+                    raise
+                cause = f"its face cannot be written as {path} ({error.strerror}): rename it"
+                raise BadPicture(source.path, cause) from error
 
 
 class Made:
@@ -234,11 +243,24 @@ class Flow:
                 assert isinstance(source, SourceFace)
                 by_size.setdefault(source.face.shape, []).append((row, source))
         for members in by_size.values():
-            made = self.maker.network(np.stack([source.face for _, source in members]), rows.start)
+            try:
+                made = self.maker.network(np.stack([source.face for _, source in members]), rows.start)
+            except RuntimeError as error:
+                self._refuse_size(members, error)
+                continue
             for place, (row, source) in enumerate(members):
                 if not self.there[row]:
                     arguments = (self.sources, row, source, made, place, self.account.part())
                     self.writing.append((row, source, writers.submit(self.maker.write, *arguments)))
+
+    def _refuse_size(self, members: Sequence[tuple[int, SourceFace]], error: RuntimeError) -> None:
+        """Faces of a size that the network was not trained on may be too small for it; all else is raised again."""
+        size, trained = members[0][1].face.shape[:2], self.maker.method.source_sizes()
+        if isinstance(error, torch.OutOfMemoryError) or size in trained:
+            raise error
+        sizes = ", ".join(f"{height}x{width}" for height, width in trained)
+        cause = f"the method cannot take a face of {size[0]}x{size[1]} px ({error}): it was trained on {sizes}"
+        self.refused |= {row: BadPicture(source.path, cause) for row, source in members if not self.there[row]}
 
     def _name_taken(self, row: int, source: SourceFace) -> BadPicture | None:
         """Shards may come from strangers, and name two faces alike."""
@@ -263,6 +285,7 @@ class Flow:
 
 
 _LARGEST_JPEG_PX = 65500  # libjpeg's
+_NAME_ERRORS = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 _AHEAD = 2  # batches whose pictures are being read
 _BEHIND = 2  # batches whose faces are being written
 
@@ -276,6 +299,20 @@ def _read(sources: Sources, row: int) -> _Read:
 
 def _waited(rows: range, begun: list[Future[_Read]]) -> tuple[range, list[_Read]]:
     return rows, [future.result() for future in begun]
+
+
+def _check_writable(out: Path) -> None:
+    """ValueError: if the folder cannot be made or written to."""
+    try:
+        (out / ACCOUNT).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out), TemporaryFile(dir=out / ACCOUNT):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"{out}: cannot be written to ({error.strerror}): choose another folder, or get leave to write there"
+        ) from error
 
 
 def weights_sha256(run: Path) -> str:

@@ -32,10 +32,10 @@ class Provenance:
     @property
     def sentence(self) -> str:
         """All of it in words; printable, with `source` as `as_text` has it."""
-        what = "A generated face put back into its picture" if self.pasted else "A generated face"
+        what = "Photograph with a generated face in it" if self.pasted else "Generated face, not a photograph"
         return (
-            f"{what}. {self.made_by}, weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}, "
-            f"from {as_text(self.source)} (SHA-256 {self.source_sha256})"
+            f"{what}. Made by: {self.made_by} (weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}). "
+            f"Made from: {as_text(self.source)} (SHA-256 {self.source_sha256})"
         )
 
 
@@ -58,7 +58,7 @@ def checked_mark(generated_by: str) -> str:
 def to_xmp(provenance: Provenance) -> str:
     """An XMP packet (Adobe's XML of metadata), well-formed whatever the names hold; at most some 40 kB."""
     values = {name: getattr(provenance, name) for name in _FIELDS} | {"source": as_text(provenance.source)}
-    text = escape(MARK + provenance.sentence)
+    text = escape(provenance.sentence)
     own = "".join(f"\n   <fb:{tag}>{escape(values[name])}</fb:{tag}>" for name, tag in _FIELDS.items())
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -77,7 +77,8 @@ def to_xmp(provenance: Provenance) -> str:
 def from_xmp(packet: bytes) -> Provenance | None:
     """What `to_xmp` wrote, or None if a packet, which may be a stranger's, says nothing of it.
 
-    All texts come back printable, cut off after 2,000 characters but for the source's.
+    All texts come back printable, and cut off where they are longer than those of `to_xmp`, so that what was read can
+    be written again.
     """
     if len(packet) > _LARGEST_PACKET_BYTES or b"<!" in packet:  # a document type could define endless entities
         return None
@@ -85,7 +86,7 @@ def from_xmp(packet: bytes) -> Provenance | None:
         root = ElementTree.fromstring(packet.decode("utf-8").strip("\0"))
     except (ElementTree.ParseError, ValueError):
         return None
-    found = {name: _printable(root.findtext(f".//{{{_OWN}}}{tag}")) for name, tag in _FIELDS.items()}
+    found = {name: _printable(root.findtext(f".//{{{_OWN}}}{tag}"), _LONGEST[name]) for name, tag in _FIELDS.items()}
     if not all(found.values()):
         return None
     source = unquote(found.pop("source"), errors="surrogateescape")
@@ -106,6 +107,13 @@ _XMP = "http://ns.adobe.com/xap/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _OWN = "urn:facebridge:provenance:1"
 _LONGEST_PATH = 2000
+_LONGEST = {
+    "made_by": LONGEST_MARK,
+    "weights_sha256": 64,
+    "version": 100,
+    "source": _LONGEST_PATH + 3,
+    "source_sha256": 64,
+}
 _LARGEST_PACKET_BYTES = 1 << 17
 
 
@@ -114,5 +122,5 @@ def _encoded(letter: str) -> str:
     return quote(letter.encode("utf-8", errors="surrogateescape" if is_a_byte else "surrogatepass"), safe="")
 
 
-def _printable(text: str | None) -> str:
-    return "".join(filter(str.isprintable, text or ""))[: _LONGEST_PATH + 3]
+def _printable(text: str | None, longest: int) -> str:
+    return "".join(filter(str.isprintable, text or ""))[:longest]

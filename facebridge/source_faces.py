@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facebridge import bit_depths, crops, images, landmarks
 from facebridge.crops import Convention, Crop
-from facebridge.data import face_list, finding, list_files, opening, reading
+from facebridge.data import face_list, finding, list_files, new_names, opening, reading
 from facebridge.data.face_list import FaceList, FaceRow
 from facebridge.data.new_names import stem_of
 from facebridge.data.shards import ShardedFaces
@@ -21,6 +21,8 @@ from facebridge.hallucination import reduce
 from facebridge.images import BadPicture
 from facebridge.landmarks import Choose, Detector, DetectorSettings
 
+ACCOUNT = ".generating"
+"""The folder, beside generated faces, of what `facebridge.made_faces` notes of them."""
 NOT_LOCATED = (
     "no landmarks, and nothing says how it was aligned: have its face found (--weights FILE of a detector), run "
     "'facebridge data landmarks' or 'facebridge data align' on the list first, or say how the pictures were aligned "
@@ -66,7 +68,11 @@ class Sources(Protocol):
         ...
 
     def row_of(self, line: dict[str, Any]) -> int | None:
-        """The row that a line of the account is about, if its source is still the same."""
+        """The row whose face has the name that a line of the account is about."""
+        ...
+
+    def is_same(self, row: int, line: dict[str, Any]) -> bool:
+        """Whether the source of a row is what it was when the line was written."""
         ...
 
     def facts(self, row: int) -> str:
@@ -96,13 +102,15 @@ class Taking:
 class ListedSources:
     """The pictures of a face list.
 
-    ValueError: if two of them would get one name, or one would be written outside the folder.
+    Those of one new name (a.jpg and a.png, or two regions of one picture) become a_1 and a_2.
+    ValueError: if two would get one name all the same, or one would be written outside the folder.
     """
 
     def __init__(self, faces: FaceList, taking: Taking, num_detectors: int = 1) -> None:
         self.faces = faces
         self.taking = taking
-        self.stems = _stems(faces)
+        renamed = new_names.new_stems(faces, numbered=False)
+        self.stems = [renamed.get(row) or stem_of(path) for row, path in enumerate(faces.column("path").tolist())]
         self.free: SimpleQueue[Detector] = SimpleQueue()
         for _ in range(num_detectors if taking.detector else 0):
             assert taking.detector is not None
@@ -134,18 +142,21 @@ class ListedSources:
         return bit_depths.decode(data, str(path), self.taking.bits)
 
     def row_of(self, line: dict[str, Any]) -> int | None:
-        """By the name; the facts of the row and the file must be those of then."""
+        """By the name."""
         if not self._rows:
             self._rows = {stem: row for row, stem in enumerate(self.stems)}
-        row = self._rows.get(line["stem"])
-        if row is None or line["facts"] != self.facts(row):
-            return None
+        return self._rows.get(line["stem"])
+
+    def is_same(self, row: int, line: dict[str, Any]) -> bool:
+        """The facts of the row and the file must be those of then."""
         path = self.faces.picture_path(row)
         try:
-            same = _stamp(path) == tuple(line["stamp"])
-            return row if same or hashlib.sha256(images.read_bytes(path)).hexdigest() == line["sha256"] else None
+            return bool(line["facts"] == self.facts(row)) and (
+                _stamp(path) == tuple(line["stamp"])
+                or hashlib.sha256(images.read_bytes(path)).hexdigest() == line["sha256"]
+            )
         except (OSError, BadPicture):
-            return None
+            return False
 
     def facts(self, row: int) -> str:
         """A digest of what the list says of where the face lies."""
@@ -232,8 +243,12 @@ class ShardedSources:
         raise AssertionError("shards hold no whole pictures")
 
     def row_of(self, line: dict[str, Any]) -> int | None:
-        """By the number: the shards are those of then, or the job would be another."""
+        """By the number."""
         return int(line["row"])
+
+    def is_same(self, row: int, line: dict[str, Any]) -> bool:
+        """The shards are those of then, or the job would be another."""
+        return True
 
     def facts(self, row: int) -> str:
         """Nothing that the shards do not say."""
@@ -249,7 +264,8 @@ def open_pictures(
 ) -> FaceList:
     """As `opening.open_faces`; of a folder all pictures in it and below it count, and a single picture will do.
 
-    out: a folder whose pictures do not count, where it lies in the other: what was generated is no source.
+    What was generated is no source: folders of generated faces below the folder do not count.
+    out: a folder of which the same is to be held, whatever it holds.
 
     Raises:
         ValueError: as `opening.open_faces`.
@@ -259,8 +275,10 @@ def open_pictures(
         if out is not None and out.resolve().is_relative_to(path.resolve()) and out.resolve() != path.resolve():
             inside = f"{out.resolve().relative_to(path.resolve()).as_posix()}/"
             names = [name for name in names if not name.startswith(inside)]
+        names = _not_generated(path, names)
         if not names:
-            raise ValueError(f"{path}: no picture in this folder or below it")
+            endings = ", ".join(sorted(list_files.PICTURE_SUFFIXES))
+            raise ValueError(f"{path}: no picture in this folder or below it; known endings: {endings}")
     elif path.is_file() and path.suffix.lower() in list_files.PICTURE_SUFFIXES:
         folder, names = path.parent, [path.name]
     else:
@@ -279,25 +297,18 @@ def sample(faces: FaceList) -> Iterator[Path]:
         for row, path in enumerate(faces.column("path").tolist())
         if os.path.splitext(path)[1].lower() in _MAYBE_DEEP
     ]
-    step = max(1, len(rows) // bit_depths.SAMPLED)
-    return (faces.picture_path(row) for row in rows[::step][: bit_depths.SAMPLED])
+    count = min(len(rows), bit_depths.SAMPLED)
+    return (faces.picture_path(rows[number * len(rows) // count]) for number in range(count))
 
 
 _MAYBE_DEEP = frozenset([".png", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"])
 
 
-def _stems(faces: FaceList) -> list[str]:
-    stems: list[str] = []
-    for row, path in enumerate(faces.column("path").tolist()):
-        try:
-            stems.append(stem_of(path))
-        except ValueError as error:
-            raise ValueError(f"row {row + 1}: {error}") from error
-    if len(set(stems)) < len(stems):
-        seen: set[str] = set()
-        twice = next(stem for stem in stems if stem in seen or seen.add(stem))  # type: ignore[func-returns-value]
-        raise ValueError(f"two pictures of the list would both be written as {twice}.png: give them different names")
-    return stems
+def _not_generated(folder: Path, names: list[str]) -> list[str]:
+    """The pictures that lie in no folder with an account of generating below this one."""
+    parents = {parent for name in names for parent in PurePosixPath(name).parents[:-1]}
+    made = {parent for parent in parents if (folder / parent / ACCOUNT).is_dir()}
+    return [name for name in names if made.isdisjoint(PurePosixPath(name).parents)] if made else names
 
 
 def _natural_size(matrix: NDArray[np.float64], crop: Crop, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """16-bit pictures: whatever the container, white is what the camera gives, and nothing is stretched by itself."""
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -67,6 +68,32 @@ def test_what_the_file_says_of_white_wins() -> None:
     ).all()
     pgm = b"P5 3 1 1023\n" + np.array([0, 512, 1023], ">u2").tobytes()
     assert bit_depths.decode(pgm, "x", None)[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_12_bits_that_a_tiff_packs_are_over_their_own_range() -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (5, 8), np.uint16)
+    bits = "".join(f"{value:012b}" for value in values.ravel())
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    wanted = np.floor(values * 255.0 / 4095 + 0.5)
+    for levels in (None, 10, 16):  # the file says it
+        assert (bit_depths.decode(_grey_tiff(packed, 5, 8, 12, 1), "x", levels) == wanted[..., None]).all()
+    with pytest.raises(BadPicture):
+        bit_depths.decode(_grey_tiff(packed, 5, 8, 12, 1)[:-9], "x", 12)
+
+
+def test_tiff_whose_0_is_white_is_refused_with_what_to_do() -> None:
+    plain = _grey_tiff(GREY12.tobytes(), 9, 7, 16, 1)
+    assert (bit_depths.decode(plain, "x", 12) == bit_depths.decode(encoded(GREY12, ".png"), "x", 12)).all()
+    with pytest.raises(BadPicture, match="0 is white.*invert"):
+        bit_depths.decode(_grey_tiff(GREY12.tobytes(), 9, 7, 16, 0), "x", 12)
+
+
+def _grey_tiff(data: bytes, height: int, width: int, bits: int, black: int) -> bytes:
+    """black: PhotometricInterpretation, 1 where 0 is black."""
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: black, 273: 0, 277: 1, 278: height, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
 def test_nothing_known_and_values_over_white_are_refused_with_advice() -> None:

@@ -1,11 +1,13 @@
 """Generating a list: sizes, names, marks, and bad pictures that are counted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from facebridge import crops, generating, images, runs
+from facebridge import bit_depths, crops, generating, images, making, runs, source_faces
 from facebridge.data import aligning, face_list, opening
 from facebridge.data.face_list import FaceList
 from facebridge.hallucination import hallucinate, reduce
@@ -132,11 +134,117 @@ def test_photograph_is_not_taken_for_an_aligned_face(run: Path, tmp_path: Path) 
     assert "112x96" in done.refused[0].cause
 
 
-def test_two_pictures_of_one_new_name_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
-    source = folder_of({"a.png": (7, 6), "a.jpg": (7, 6)}, tmp_path / "in")
-    with pytest.raises(ValueError, match=r"a\.png.*different names"):
+def test_pictures_of_one_new_name_are_numbered(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.jpg": (7, 6), "a.png": (7, 6), "b.png": (7, 6)}, tmp_path / "in")
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
+    assert done.count == 3
+    made = face_list.read(tmp_path / "out" / generating.LIST)
+    pairs = list(zip(made.column("original").tolist(), made.column("path").tolist(), strict=True))
+    assert pairs == [("a.jpg", "a_1.png"), ("a.png", "a_2.png"), ("b.png", "b.png")]
+    for original, path in pairs:
+        told = images.provenance(tmp_path / "out" / path)
+        assert told is not None
+        assert told.source == original
+
+
+def test_names_that_clash_though_numbered_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    source = folder_of({"a.png": (7, 6), "a.jpg": (7, 6), "a_1.png": (7, 6)}, tmp_path / "in")
+    with pytest.raises(ValueError, match=r"as a_1 .*different names"):
         generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(113, 96), (112, 97)])
+def test_size_over_that_of_the_crop_is_refused_with_those_of_training(
+    run: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    with pytest.raises(ValueError, match="larger than the crop sphereface of 112x96.* 28x24"):
+        generating.generate(run, one_face(tmp_path / "in", 1.0), tmp_path / "out", size)
+    assert not (tmp_path / "out").exists()
+
+
+def test_face_too_small_for_the_network_is_named_and_the_rest_goes_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_of({"a.png": (7, 6), "b.png": (14, 12)}, tmp_path / "in")
+    tiny = folder_of({"tiny.png": (3, 3)}, tmp_path / "in") / "tiny.png"
+    one = making.hallucinate
+
+    def padded(method: Any, faces: torch.Tensor) -> torch.Tensor:
+        torch.nn.functional.pad(faces, (3, 3, 3, 3), mode="reflect")  # as the first layer of cyclegan
+        return one(method, faces)
+
+    monkeypatch.setattr(making, "hallucinate", padded)
+    done = generating.generate(run, opening.open_faces(source, aligned="sphereface"), tmp_path / "out")
+    assert done.count == 2
+    assert [bad.path for bad in done.refused] == [str(tiny)]
+    assert "3x3 px" in done.refused[0].cause
+    assert "trained on 28x24" in done.refused[0].cause
+
+
+def test_error_that_is_not_of_the_size_is_not_taken_for_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(method: Any, faces: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("the network is broken")
+
+    monkeypatch.setattr(making, "hallucinate", broken)
+    with pytest.raises(RuntimeError, match="is broken"):
+        generating.generate(run, one_face(tmp_path / "in", 1.0), tmp_path / "out")
+
+
+def test_name_that_is_a_folder_already_is_named_and_the_rest_goes_on(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "x.png").mkdir(parents=True)
+    source = folder_of({"x.jpg": (7, 6), "x.png/y.png": (7, 6), "z.png": (7, 6)}, tmp_path / "in")
+    faces = source_faces.open_pictures(source, aligned="sphereface")
+    done = generating.generate(run, faces, tmp_path / "out", workers=1)
+    assert done.count == 2
+    assert len(done.refused) == 1
+    assert "rename it" in done.refused[0].cause
+
+
+@pytest.mark.parametrize("name", [generating.LIST, generating.NOT_GENERATED])
+def test_folder_called_as_a_list_that_is_written_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "in" / name).mkdir(parents=True)
+    source = folder_of({f"{name}/a.png": (7, 6)}, tmp_path / "in")
+    with pytest.raises(ValueError, match=f"folder {name}.*rename"):
+        generating.generate(run, source_faces.open_pictures(source, aligned="sphereface"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_an_earlier_job_generated_is_no_source(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    source = folder_of({"a.png": (7, 6), "deep/b.png": (7, 6)}, tmp_path / "in")
+    first = source_faces.open_pictures(source, aligned="sphereface")
+    generating.generate(run, first, source / "deep" / "made", paste_back=True)
+    assert (source / "deep" / "made" / "full" / "a.png").is_file()
+    again = source_faces.open_pictures(source, aligned="sphereface", out=tmp_path / "out")
+    assert again.column("path").tolist() == ["a.png", "deep/b.png"]
+    of_generated = source_faces.open_pictures(source / "deep" / "made")  # named by itself it counts
+    assert "a.png" in of_generated.column("path").tolist()
+
+
+def test_folder_without_pictures_is_refused_with_the_endings_that_count(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ValueError, match=r"known endings: .*\.jpg.*\.png"):
+        source_faces.open_pictures(tmp_path)
+
+
+def test_folder_that_cannot_be_written_to_is_told_with_what_to_do(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"file.*: cannot be written to \(Not a directory\): choose another folder"):
+        generating.generate(run, one_face(tmp_path / "in", 1.0), tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 191, 1000])
+def test_sample_is_spread_over_the_whole_list(tmp_path: Path, count: int) -> None:
+    names = [f"{row:04}.tif" for row in range(count)]
+    faces = FaceList(tmp_path, {"path": names, "identity": names, "domain": ["nir"] * count})
+    rows = [int(path.stem) for path in source_faces.sample(faces)]
+    assert len(rows) == min(count, bit_depths.SAMPLED)
+    gaps = np.diff([*rows, count])
+    assert gaps.max() <= -(-count // bit_depths.SAMPLED)
+    assert gaps.min() >= 1
 
 
 @pytest.mark.parametrize("out", ["in", "in/../in"])

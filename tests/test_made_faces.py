@@ -138,6 +138,18 @@ def test_row_with_other_landmarks_is_made_again(run: Path, tmp_path: Path) -> No
     assert not np.array_equal(images.read(tmp_path / "out" / "a.png"), before)
 
 
+def test_picture_that_changes_and_changes_back_is_made_each_time(run: Path, tmp_path: Path) -> None:
+    one, other = (np.random.default_rng(seed).integers(0, 256, (7, 6, 3), np.uint8) for seed in (0, 1))
+    (tmp_path / "in").mkdir()
+    made = []
+    for picture in (one, other, one):
+        images.write(tmp_path / "in" / "a.png", picture)
+        faces = source_faces.open_pictures(tmp_path / "in", aligned="sphereface")
+        make(run, faces, tmp_path / "out")
+        made.append((tmp_path / "out" / "a.png").read_bytes())
+    assert made[0] == made[2] != made[1]
+
+
 def test_other_settings_other_weights_and_strange_folders_are_refused(
     run: Path, faces: FaceList, tmp_path: Path
 ) -> None:
@@ -203,11 +215,11 @@ def test_shards_go_on_too_and_their_list_is_whole(run: Path, tmp_path: Path, mon
     def fails(*arguments):  # type: ignore[no-untyped-def]
         calls.append(1)
         if len(calls) > 2:
-            raise RuntimeError("the power failed")
+            raise OSError("the power failed")
         return hallucinate(*arguments)
 
     monkeypatch.setattr(making, "hallucinate", fails)
-    with pytest.raises(RuntimeError, match="power"):
+    with pytest.raises(OSError, match="power"):
         generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "out", batch_size=2)
     monkeypatch.undo()
     done = generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "out", batch_size=2)

@@ -1,5 +1,6 @@
 """What a generated picture says of itself survives any name, and a stranger's packet does no harm."""
 
+import dataclasses
 import io
 from pathlib import Path
 from xml.etree import ElementTree
@@ -67,6 +68,27 @@ def test_written_pictures_are_read_back_by_both_readers(suffix: str, tmp_path: P
         with Image.open(path) as file:
             assert KNOWN.weights_sha256 in file.info["Comment"]
             assert "ann/a & b <1>.png" in file.info["Comment"]
+
+
+@pytest.mark.parametrize("pasted", [False, True])
+def test_description_tells_a_stranger_what_it_is_who_made_it_and_from_what(pasted: bool) -> None:
+    told = dataclasses.replace(KNOWN, pasted=pasted)
+    what = "Photograph with a generated face in it" if pasted else "Generated face, not a photograph"
+    description = ElementTree.fromstring(provenance.to_xmp(told)).findtext(
+        ".//{http://purl.org/dc/elements/1.1/}description//{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
+    )
+    assert description == (
+        f"{what}. Made by: FaceBridge pcfh (weights SHA-256 {'ab' * 32}, FaceBridge 0.1.0). "
+        f"Made from: ann/a & b <1>.png (SHA-256 {'cd' * 32})"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_what_a_stranger_says_at_length_can_be_written_again(suffix: str) -> None:
+    endless = {name: "&" * 1900 for name in ("made_by", "weights_sha256", "version", "source", "source_sha256")}
+    found = provenance.from_xmp(provenance.to_xmp(Provenance(**endless)).encode())
+    assert found is not None
+    images.encode(PICTURE, suffix, found)
 
 
 @pytest.mark.parametrize(

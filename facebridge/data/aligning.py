@@ -35,6 +35,7 @@ from facebridge.data.pieces import FaceListFile, FaceListWriter
 from facebridge.data.source import Source, blocks_of, digest, rows_of
 from facebridge.images import BadPicture
 from facebridge.landmarks import Choose, DetectorSettings
+from facebridge.provenance import Provenance
 
 Ending = Literal["png", "jpg"]
 Layout = Literal["files", "shards"]
@@ -187,7 +188,8 @@ class _Aligner:
         for offset, row in enumerate(rows):
             try:
                 found = self._faces(rows, offset, row, similarities[offset])
-                made_by = images.generated_by(rows.picture_path(offset))
+                path = rows.picture_path(offset)
+                made_by = images.provenance(path) or images.generated_by(path)
             except BadPicture as bad:
                 refused.append([offset, bad.cause])
                 continue
@@ -289,29 +291,19 @@ class _Shard:
         self.faces = []
 
 
-def encoded(face: NDArray[np.uint8], ending: Ending, generated_by: str | None = None) -> bytes:
-    """The bytes of a PNG or JPEG file of a face, uint8 RGB (H, W, 3); one that was generated says so, and by what.
-
-    PNG so takes under half the time of Pillow's fastest setting, for files 6 % larger (docs/data/aligning.md).
-    """
-    if generated_by is not None:
+def encoded(face: NDArray[np.uint8], ending: Ending, generated_by: str | Provenance | None = None) -> bytes:
+    """The bytes of a PNG or JPEG file of a face, uint8 RGB (H, W, 3); one that was generated says so, and by what."""
+    if ending == "png" or generated_by is not None:
         return images.encode(face, f".{ending}", generated_by)
-    done, data = cv2.imencode(f".{ending}", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), _ENCODING[ending])
-    assert done, f"OpenCV writes {ending}"
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), _JPEG_OPTIONS)
+    assert done, "OpenCV writes JPEG"
     return data.tobytes()
 
 
-_ENCODING: dict[Ending, list[int]] = {
-    "png": [
-        *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
-    ],
-    "jpg": [
-        *(cv2.IMWRITE_JPEG_QUALITY, 95),
-        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-    ],
-}
+_JPEG_OPTIONS = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 95),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+]
 
 
 def _have_kept(paths: Sequence[str]) -> None:

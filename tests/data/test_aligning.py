@@ -24,6 +24,7 @@ from facebridge import crops, images
 from facebridge.data import aligning, face_list, new_names, reading
 from facebridge.data.face_list import FaceList
 from facebridge.landmarks import Detection, DetectorSettings
+from facebridge.provenance import Provenance
 from tests import drawn
 
 CROP = crops.crop("arcface")
@@ -141,6 +142,20 @@ def test_generated_faces_stay_marked_as_such(people: FaceList, tmp_path: Path, e
     plain = face_list.read(tmp_path / "plain" / "faces.csv")
     marked, unmarked = images.read(tmp_path / "out" / f"0.{ending}"), images.read(plain.picture_path(0))
     assert np.abs(marked.astype(int) - unmarked).max() <= (0 if ending == "png" else 4)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("pasted", [False, True])
+def test_all_that_generated_faces_say_of_their_origin_is_carried_on(
+    people: FaceList, tmp_path: Path, ending: aligning.Ending, pasted: bool
+) -> None:
+    told = Provenance("FaceBridge pcfh", "ab" * 32, "0.1.0", "ann/ä.jpg", "cd" * 32, pasted)
+    (tmp_path / "in").mkdir()
+    images.write(tmp_path / "in" / f"0.{ending}", images.read(people.picture_path(0)), told)
+    columns = {"path": [f"0.{ending}"], "identity": ["a"], "domain": ["vis"]}
+    align(FaceList(tmp_path / "in", columns, people.take([0]).landmarks), tmp_path / "out", ending=ending)
+    assert images.provenance(tmp_path / "out" / f"0.{ending}") == told
+    assert images.generated_by(tmp_path / "out" / f"0.{ending}") == "FaceBridge pcfh"
 
 
 def test_what_is_written_does_not_depend_on_the_workers(people: FaceList, tmp_path: Path) -> None:
