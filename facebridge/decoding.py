@@ -91,7 +91,8 @@ _READABLE = "JPEG, PNG, BMP, TIFF, PGM, PPM and WebP"
 _PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _GREY_16_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
-_16_TO_8_BITS = 257  # 65535 / 255
+_WHITE_OF_16_BITS, _WHITE_OF_12_BITS = 65535, 4095
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF 6.0
 
 
 def _reader(data: bytes, name: str) -> type[ImageFile]:
@@ -121,9 +122,13 @@ def _tiff_warnings_hidden() -> Iterator[None]:
 
 
 def _grey_16_to_rgb(image: ImageFile) -> NDArray[np.uint8]:
-    """Pillow's own conversion would clip at 255."""
+    """Pillow's own conversion would clip at 255, and heeds neither packed 12 bits nor a TIFF in which 0 is white."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    white = _WHITE_OF_12_BITS if tuple(tags.get(_BITS_PER_SAMPLE, ())) == (12,) else _WHITE_OF_16_BITS
     values = np.asarray(image).astype(np.uint32)
-    grey = ((values + _16_TO_8_BITS // 2) // _16_TO_8_BITS).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:
+        values = white - values
+    grey = ((values * 255 + white // 2) // white).astype(np.uint8)
     return np.stack([grey] * 3, -1)
 
 

@@ -77,6 +77,7 @@ def test_12_bits_that_a_tiff_packs_are_over_their_own_range() -> None:
     wanted = np.floor(values * 255.0 / 4095 + 0.5)
     for levels in (None, 10, 16):  # the file says it
         assert (bit_depths.decode(_grey_tiff(packed, 5, 8, 12, 1), "x", levels) == wanted[..., None]).all()
+    assert (images.decode(_grey_tiff(packed, 5, 8, 12, 1), "x") == wanted[..., None]).all()
     with pytest.raises(BadPicture):
         bit_depths.decode(_grey_tiff(packed, 5, 8, 12, 1)[:-9], "x", 12)
 
