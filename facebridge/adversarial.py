@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from facebridge.method import Method
 
 Objective = Literal["least_squares", "cross_entropy", "hinge"]
 """How scores of any size are judged:
@@ -45,16 +43,6 @@ def held(*networks: nn.Module) -> Iterator[None]:
     finally:
         for network in networks:
             network.requires_grad_(True)
-
-
-def descend(method: Method[Any], total: Tensor, name: str) -> None:
-    """One step down the total with the optimiser of this name, and one of its schedule."""
-    optimiser = method.optimisers[name]
-    optimiser.zero_grad(set_to_none=True)
-    method.backward(total)
-    optimiser.step()
-    method.schedules[name].step()
-    torch.clear_autocast_cache()  # it holds the weights as they were, in bf16
 
 
 class Pool:

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facebridge.adversarial import Objective, Pool, descend, discriminator_loss, generator_loss, held
+from facebridge.adversarial import Objective, Pool, discriminator_loss, generator_loss, held
 from facebridge.crops import Crop
-from facebridge.descent import Descent
+from facebridge.descent import Descent, descend
 from facebridge.jitter import jittered
 from facebridge.layers import PatchGan, scatter_weights, signed, unsigned
 from facebridge.method import Batch, Frozen, HallucinationMethod

@@ -6,14 +6,14 @@ other weights, and MobileFaceNet's embedding layer decays ten times as much. `Ro
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from facebridge.method import Frozen
+from facebridge.method import Frozen, Method
 
 Role = Literal["weight", "bias", "norm", "prelu", "embedding", "classifier", "classifier_bias"]
 """What a tensor does in its network:
@@ -201,6 +201,16 @@ class Descent(Frozen):
             raise ValueError("a cosine needs the length of the training: take Descent.settled(steps), or set steps")
         # A bound method, not a callable object: torch would keep the object's settings in the schedule's state.
         return LambdaLR(optimiser, self.schedule.rate)
+
+
+def descend(method: Method[Any], total: Tensor, name: str) -> None:
+    """One step down the total with the optimiser of this name, and one of its schedule."""
+    optimiser = method.optimisers[name]
+    optimiser.zero_grad(set_to_none=True)
+    method.backward(total)
+    optimiser.step()
+    method.schedules[name].step()
+    torch.clear_autocast_cache()  # it holds the weights as they were, in bf16
 
 
 def roles(modules: Mapping[str, nn.Module]) -> Iterator[tuple[Role, nn.Parameter]]:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from facebridge import crops, recognisers, weights
+from facebridge import crops, descent, recognisers, weights
 from facebridge.augmentation import Augmentation
 from facebridge.crops import Crop
 from facebridge.descent import Descent
@@ -222,12 +222,7 @@ def descend(
     method: RecognitionMethod[Any], total: Tensor, losses: Mapping[str, Tensor], name: str = "recogniser"
 ) -> dict[str, Tensor]:
     """One step down the total, with the optimiser and the schedule of this name; the losses and the total, detached."""
-    optimiser = method.optimisers[name]
-    optimiser.zero_grad(set_to_none=True)
-    method.backward(total)
-    optimiser.step()
-    method.schedules[name].step()
-    torch.clear_autocast_cache()  # it holds the weights as they were, in bf16
+    descent.descend(method, total, name)
     return {name: loss.detach() for name, loss in {**losses, "total": total}.items()}
 
 

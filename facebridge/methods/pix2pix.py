@@ -15,9 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facebridge.adversarial import Objective, descend, discriminator_loss, generator_loss, held
+from facebridge.adversarial import Objective, discriminator_loss, generator_loss, held
 from facebridge.crops import Crop
-from facebridge.descent import Descent
+from facebridge.descent import Descent, descend
 from facebridge.jitter import jittered
 from facebridge.layers import SLOPE, PatchGan, scatter_weights, signed, unsigned
 from facebridge.method import Batch, Frozen, HallucinationMethod

@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from facebridge import crops
-from facebridge.adversarial import Objective, descend, discriminator_loss, generator_loss, held
+from facebridge.adversarial import Objective, discriminator_loss, generator_loss, held
 from facebridge.crops import Crop
-from facebridge.descent import Descent
+from facebridge.descent import Descent, descend
 from facebridge.layers import PatchGan, ResnetGenerator, scatter_weights, signed, unsigned
 from facebridge.method import Batch, Frozen, HallucinationMethod
 from facebridge.methods.pcfh.networks import Attention, MultiPath, PairCritic, patches
