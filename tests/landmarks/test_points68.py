@@ -75,14 +75,14 @@ def test_faces_cut_by_the_border_are_filled_with_black(tmp_path: Path) -> None:
 
 
 def test_mirrored_points_are_those_of_the_other_side() -> None:
-    from facebridge.landmarks.points68 import _MIRROR
+    from facebridge.landmarks.points68 import MIRRORED
 
-    assert sorted(_MIRROR) == list(range(68))
-    assert [_MIRROR[_MIRROR[point]] for point in range(68)] == list(range(68))
+    assert sorted(MIRRORED) == list(range(68))
+    assert [MIRRORED[MIRRORED[point]] for point in range(68)] == list(range(68))
     # Mean drawn faces are nearly symmetric, so mirrored they keep their shape only in the right order.
     mean = drawn.shots().sixty_eight[np.abs(drawn.shots().yaw_deg) < 10].mean(0)
     middle = mean[27:31, 0].mean()
-    mirrored = np.stack([2 * middle - mean[_MIRROR, 0], mean[_MIRROR, 1]], 1)
+    mirrored = np.stack([2 * middle - mean[MIRRORED, 0], mean[MIRRORED, 1]], 1)
     assert np.abs(mirrored - mean).mean() < 0.05 * np.ptp(mean[:, 0])
 
 
