@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from facebridge import decoding
 from facebridge.decoding import MAX_PIXELS, BadPicture
-from facebridge.provenance import LONGEST_MARK, MARK, Provenance, checked_mark, from_xmp, to_xmp
+from facebridge.provenance import LONGEST_MARK, MARK, PASTED_MARK, Provenance, checked_mark, from_xmp, to_xmp
 
 __all__ = [
     "MAX_PIXELS",
@@ -166,9 +166,11 @@ def generated_by(path: str | Path) -> str | None:
         text = image.info.get("comment" if image.format == "JPEG" else _PNG_KEY)
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="replace")
-    if not isinstance(text, str) or not text.startswith(MARK):
+    if not isinstance(text, str) or not text.startswith((MARK, PASTED_MARK)):
         return None
-    return "".join(filter(str.isprintable, text.removeprefix(MARK)))[:LONGEST_MARK] or "unknown"
+    return (
+        "".join(filter(str.isprintable, text.removeprefix(MARK).removeprefix(PASTED_MARK)))[:LONGEST_MARK] or "unknown"
+    )
 
 
 def provenance(path: str | Path) -> Provenance | None:
@@ -291,7 +293,9 @@ def _jpeg_mark(generated_by: str | Provenance) -> dict[str, Any]:
 
 
 def _mark(generated_by: str | Provenance) -> str:
-    return MARK + checked_mark(generated_by.made_by if isinstance(generated_by, Provenance) else generated_by)
+    if isinstance(generated_by, str):
+        return MARK + checked_mark(generated_by)
+    return (PASTED_MARK if generated_by.pasted else MARK) + checked_mark(generated_by.made_by)
 
 
 def _enlarged_to_fit(face: Tensor, height: int, width: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMe
 PASTED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source type of a photograph of which a trained network made a part."""
 MARK = "Generated face, not a photograph. Made by: "
+PASTED_MARK = "Photograph with a generated face in it. Made by: "
 LONGEST_MARK = 1000
 
 
@@ -32,9 +33,8 @@ class Provenance:
     @property
     def sentence(self) -> str:
         """All of it in words; printable, with `source` as `as_text` has it."""
-        what = "Photograph with a generated face in it" if self.pasted else "Generated face, not a photograph"
         return (
-            f"{what}. Made by: {self.made_by} (weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}). "
+            f"{PASTED_MARK if self.pasted else MARK}{self.made_by} (weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}). "
             f"Made from: {as_text(self.source)} (SHA-256 {self.source_sha256})"
         )
 

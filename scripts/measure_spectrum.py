@@ -131,7 +131,7 @@ def run_cell(name: str, seed: int, arguments: argparse.Namespace) -> None:
         "per_second": per_second,
         "steps": wanted.training.steps,
     }
-    judged = judge_gallery(made, arguments) if row.translates_gallery else judge_probes(made, arguments)
+    judged = judge_made(made, "gallery" if row.translates_gallery else "probe", arguments)
     np.savez(found, facts=json.dumps(facts), **judged)
     best = judged["fused"][0]
     print(f"{name}, seed {seed}: generated {100 * judged['generated'][0, 0]:.1f}, fused {100 * best[0]:.1f}", facts)
@@ -161,22 +161,15 @@ def used_parameters(run: Path) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def judge_probes(made: Pictures, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Figures of generated visible probes against the visible gallery."""
+def judge_made(made: Pictures, side: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Figures of generated faces: visible probes against the gallery, or probes against a near-infrared gallery."""
     faces, judge = test(arguments), recognisers.load(JUDGE)
     gallery, source = embedded(judge, faces["gallery_vis"]), embedded(judge, faces["probe_nir"])
-    truth, generated = embedded(judge, faces["probe_vis"]), embedded(judge, made)
-    original, new = matching.scores(source, gallery), matching.scores(generated, gallery)
-    return judged(original, new) | qualities(generated, truth, made, faces["probe_points"], arguments)
-
-
-def judge_gallery(made: Pictures, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Figures of near-infrared probes against a generated near-infrared gallery."""
-    faces, judge = test(arguments), recognisers.load(JUDGE)
-    gallery, source = embedded(judge, faces["gallery_vis"]), embedded(judge, faces["probe_nir"])
-    truth, generated = embedded(judge, faces["gallery_nir"]), embedded(judge, made)
-    original, new = matching.scores(source, gallery), matching.scores(source, generated)
-    return judged(original, new) | qualities(generated, truth, made, faces["gallery_points"], arguments)
+    generated = embedded(judge, made)
+    truth = embedded(judge, faces["probe_vis" if side == "probe" else "gallery_nir"])
+    new = matching.scores(generated, gallery) if side == "probe" else matching.scores(source, generated)
+    points = faces[f"{side}_points"]
+    return judged(matching.scores(source, gallery), new) | qualities(generated, truth, made, points, arguments)
 
 
 def judge_in_grey(name: str, seed: int | None, arguments: argparse.Namespace) -> None:
@@ -330,7 +323,7 @@ def table(arguments: argparse.Namespace) -> str:
         "|---" * 8 + "|",
     ]
     second = [
-        "| | identity similarity | Frechet | landmarks moved, % | parameters | training s | faces/s |",
+        "| | identity similarity | Frechet (by seed) | landmarks moved, % | parameters | training s | faces/s |",
         "|---" * 7 + "|",
     ]
     for name in (*UNTRAINED, *RECOGNISERS, *ROWS):
@@ -388,10 +381,11 @@ def quality_line(name: str, cells: list[dict[str, Any]]) -> str:
         return f"{each.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
     frechet = [float(found["frechet"]) for found in cells]
+    by_seed = f" ({', '.join(f'{value:.3f}' for value in frechet)})" if len(frechet) > 1 else ""
     spent = [fact["training_seconds"] for fact in facts if fact["training_seconds"]]
     speed = [fact["per_second"] for fact in facts if fact["per_second"]]
     return (
-        f"| {name} | {shown('similarity', 3)} | {np.mean(frechet):.3f} | {shown('moved', 2)} | "
+        f"| {name} | {shown('similarity', 3)} | {np.mean(frechet):.3f}{by_seed} | {shown('moved', 2)} | "
         f"{facts[0]['parameters']:,} | {f'{np.mean(spent):.0f}' if spent else ''} | "
         f"{f'{np.mean(speed):.0f}' if speed else ''} |"
     )

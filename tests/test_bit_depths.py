@@ -145,3 +145,11 @@ def test_damaged_16_bit_files_are_refused_or_read(noise: bytes, ending: str, pla
 def test_cut_off_16_bit_files_are_refused(ending: str) -> None:
     with pytest.raises(BadPicture):
         bit_depths.decode(encoded(GREY12, ending)[:-40], "x", 12)
+
+
+@pytest.mark.parametrize(("photometric", "expected"), [(1, [0, 128, 255]), (0, [255, 127, 0])])
+def test_16_bit_tiff_is_read_with_black_where_the_file_says(photometric: int, expected: list[int]) -> None:
+    file = io.BytesIO()
+    values = np.array([[0, 32896, 65535]], np.uint16)
+    Image.fromarray(values).save(file, "TIFF", tiffinfo={262: photometric})
+    assert images.decode(file.getvalue(), "x.tif")[0, :, 1].tolist() == expected

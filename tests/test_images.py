@@ -495,11 +495,3 @@ def test_grid_keeps_the_shape_of_faces_of_another_aspect():
 def test_empty_grid_is_refused():
     with pytest.raises(ValueError, match="at least one face"):
         images.grid([])
-
-
-@pytest.mark.parametrize(("photometric", "expected"), [(1, [0, 128, 255]), (0, [255, 127, 0])])
-def test_16_bit_tiff_is_read_with_black_where_the_file_says(photometric: int, expected: list[int]) -> None:
-    file = io.BytesIO()
-    values = np.array([[0, 32896, 65535]], np.uint16)
-    Image.fromarray(values).save(file, "TIFF", tiffinfo={262: photometric})
-    assert images.decode(file.getvalue(), "x.tif")[0, :, 1].tolist() == expected

@@ -110,9 +110,25 @@ def test_packet_that_says_nothing_of_it_gives_none(packet: bytes) -> None:
 def test_longest_names_fit_into_a_jpeg() -> None:
     for letter in ("&", "\U0001f600", "\n", "a"):
         told = Provenance("&" * 1000, "ab" * 32, "0.1.0", letter * 5000, "cd" * 32, True)
-        images.encode(PICTURE, ".jpg", told)
+        data = images.encode(PICTURE, ".jpg", told)
+        assert images.decode(data, "x.jpg").shape == PICTURE.shape
+        with Image.open(io.BytesIO(data)) as file:
+            read = provenance.from_xmp(file.info["xmp"])
+        assert read is not None
+        assert (read.weights_sha256, read.source_sha256, read.pasted) == ("ab" * 32, "cd" * 32, True)
 
 
 def test_mark_is_still_checked() -> None:
     with pytest.raises(ValueError, match="generated_by"):
         images.encode(PICTURE, ".png", Provenance("two\nlines", "w", "v", "s", "t"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_with_a_face_put_back_is_not_called_a_face(suffix: str, tmp_path: Path) -> None:
+    told = Provenance("FaceBridge test", "ab" * 32, "0.1.0", "a.png", "cd" * 32, pasted=True)
+    path = tmp_path / f"x{suffix}"
+    images.write(path, PICTURE, told)
+    assert images.generated_by(path) == "FaceBridge test"
+    with Image.open(path) as file:
+        text = file.info["Description" if suffix == ".png" else "comment"]
+    assert "Photograph with a generated face in it" in (text.decode() if isinstance(text, bytes) else text)
