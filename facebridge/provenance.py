@@ -33,8 +33,9 @@ class Provenance:
     @property
     def sentence(self) -> str:
         """All of it in words; printable, with `source` as `as_text` has it."""
+        mark = PASTED_MARK if self.pasted else MARK
         return (
-            f"{PASTED_MARK if self.pasted else MARK}{self.made_by} (weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}). "
+            f"{mark}{self.made_by} (weights SHA-256 {self.weights_sha256}, FaceBridge {self.version}). "
             f"Made from: {as_text(self.source)} (SHA-256 {self.source_sha256})"
         )
 
