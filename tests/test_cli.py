@@ -182,7 +182,7 @@ def test_generate_counts_bad_pictures_and_does_the_rest(
     facebridge: Facebridge, run: Path, listed: Path, tmp_path: Path
 ) -> None:
     bad = broken(listed, tmp_path / "people")
-    answer = facebridge("generate", run, bad, "-o", tmp_path / "made")
+    answer = facebridge("generate", run, bad, tmp_path / "made")
     assert answer.status == EXIT_BAD_PICTURES
     num_good = drawn.PEOPLE * drawn.SHOTS - 1
     assert f"{num_good} faces" in answer.out
@@ -404,6 +404,8 @@ def test_weights_of_another_layout_are_refused(facebridge: Facebridge, tmp_path:
         ["train", "edsr_identity_small", "--set", "data.list={list}", "--set", "recogniser.weights={tmp}/no.ckpt"],
         ["generate", "{tmp}", "{list}", "-o", "{tmp}/made"],
         ["generate", "{run}", "{tmp}/nowhere", "-o", "{tmp}/made"],
+        ["generate", "{run}", "{list}"],
+        ["generate", "{run}", "{list}", "{tmp}/made", "-o", "{tmp}/other"],
         ["generate", "{run}", "{list}", "-o", "{tmp}/made", "--size", "big"],
         ["generate", "{run}", "{list}", "-o", "{tmp}/made", "--size", "0x9"],
         ["generate", "{run}", "{list}", "-o", "{tmp}/made", "--landmarks", "{tmp}/no.csv"],

@@ -103,7 +103,8 @@ def train(
 def generate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     faces: Annotated[str, typer.Argument(help="Face list, folder of pictures, a picture, or folder or URL of shards.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder to write to; or --out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to.")] = None,
     size: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH to which aligned faces are reduced first; auto: by the face's own size.")
     ] = "auto",
@@ -140,6 +141,11 @@ def generate(
     from facebridge.data.opening import is_shards
     from facebridge.landmarks import Choose
 
+    if folder is not None and out is not None:
+        raise ValueError(f"two folders to write to, {folder} and {out}: give one of them")
+    out = folder or out
+    if out is None:
+        raise ValueError("say where to write: a folder after the pictures, or --out FOLDER")
     ending = one_of("--format", form, generating.Ending)
     if not weights and (turned or min_face_px):
         raise ValueError("--turned and --min-face-px say how faces are found: add --weights FILE")
