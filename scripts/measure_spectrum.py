@@ -342,7 +342,27 @@ def table(arguments: argparse.Namespace) -> str:
             first.append(f"| {name} | {way if name in ROWS else ''} | {' | '.join(shown)} | {by_seed} | {gain} |")
         if "similarity" in cells[0]:
             second.append(quality_line(name, cells))
-    return "\n".join([*first, "", *second, "", *grey_table(arguments)])
+    return "\n".join([*first, "", *second, "", *grey_table(arguments), "", *pcfh_less_others(arguments)])
+
+
+def pcfh_less_others(arguments: argparse.Namespace) -> list[str]:
+    """Points of rank-1 that PCFH is above the other translations of probes, as Markdown."""
+
+    def rank1(name: str, way: str, kind: str) -> Floats | None:
+        paths = [cell(name, seed, arguments, kind) for seed in arguments.seeds]
+        there = all(path.is_file() for path in paths)
+        return np.asarray(np.mean([np.load(path)[way][:, 0] for path in paths], 0)) if there else None
+
+    lines = ["| PCFH less | generated | in grey, fused |", "|---" * 3 + "|"]
+    for name in (name for name in ROWS if name != "PCFH" and not ROWS[name].translates_gallery):
+        shown = []
+        for way, kind in (("generated", ""), ("fused", "_grey")):
+            pcfh, other = rank1("PCFH", way, kind), rank1(name, way, kind)
+            if pcfh is not None and other is not None:
+                shown.append(interval(pcfh - other, "+"))
+        if len(shown) == 2:
+            lines.append(f"| {name} | {' | '.join(shown)} |")
+    return lines
 
 
 def grey_table(arguments: argparse.Namespace) -> list[str]:
