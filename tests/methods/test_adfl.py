@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from facebridge import crops, recipe, recognisers, runs, training
 from facebridge.data import synthetic
@@ -16,6 +16,7 @@ from facebridge.methods.adfl import Adfl, TwoPathGenerator, eye_patch, intensity
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import streamline
 from tests import drawn
+from tests.methods.translating import batch, num_parameters
 
 CROP = crops.crop("arcface_64")
 TINY: dict[str, Any] = {"num_blocks": 1, "num_filters": 4, "discriminator_filters": 4, "discriminator_layers": 1}
@@ -33,16 +34,6 @@ def mobile_facenet() -> Recogniser:
     found = recognisers.load("mobile_facenet", height=64, width=64, width_multiplier=0.125, embedding_size=16)
     drawn.shaken(found.network)
     return found
-
-
-def batch(seed: int = 5) -> dict[str, Tensor]:
-    faces = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-    people = torch.tensor([0, 1])
-    return {"source": faces[:2], "target": faces[2:], "source_identity": people, "target_identity": people}
-
-
-def num_parameters(network: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in network.parameters())
 
 
 def num_weights(*convolutions: tuple[int, int, int]) -> int:

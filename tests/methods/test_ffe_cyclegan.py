@@ -13,6 +13,7 @@ from facebridge.methods.ffe_cyclegan import HUBER_DELTA, FacialFeatureExtractor,
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import streamline
 from tests import drawn
+from tests.methods.translating import batch, num_parameters
 
 CROP = crops.crop("arcface_64")
 TINY: dict[str, Any] = {"num_blocks": 1, "num_filters": 8, "discriminator_filters": 4, "discriminator_layers": 1}
@@ -32,16 +33,6 @@ def mobile_facenet(**sizes: Any) -> Recogniser:
     found = recognisers.load("mobile_facenet", **{"height": 64, "width": 64, "width_multiplier": 0.125, **sizes})
     drawn.shaken(found.network)
     return found
-
-
-def batch(seed: int = 5) -> dict[str, Tensor]:
-    faces = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-    people = torch.tensor([0, 1])
-    return {"source": faces[:2], "target": faces[2:], "source_identity": people, "target_identity": people}
-
-
-def num_parameters(network: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in network.parameters())
 
 
 def test_generator_has_the_published_number_of_parameters() -> None:

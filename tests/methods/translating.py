@@ -59,3 +59,14 @@ class Scored(nn.Module):
 def unchanged(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
     """Names of tensors that are as they were."""
     return [name for name, tensor in after.items() if torch.equal(tensor, before[name])]
+
+
+def batch(seed: int = 5) -> dict[str, Tensor]:
+    """Noise of two people: enough where no face has to be found in it."""
+    faces = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+    people = torch.tensor([0, 1])
+    return {"source": faces[:2], "target": faces[2:], "source_identity": people, "target_identity": people}
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in network.parameters())
