@@ -1,8 +1,9 @@
 """The contract of a method: one published system, its networks, its losses, its training step.
 
 A method is plain PyTorch. It knows no file, no device flag, no logger and no command line; the loop
-(`facebridge.training`) knows no method. What the two share is the class `Method`. There are two kinds: a
-`HallucinationMethod` makes faces from faces, a `RecognitionMethod` makes embeddings of them.
+(`facebridge.training`) knows no method. What the two share is the class `Method`. Most are of one of three kinds: a
+`HallucinationMethod` makes faces from faces, a `SamplingMethod` makes faces of new people from noise, a
+`RecognitionMethod` makes embeddings of faces.
 """
 
 from abc import ABC, abstractmethod
@@ -115,6 +116,11 @@ class Method(nn.Module, ABC, Generic[Settings]):
         """Whether layers of the recogniser are trained on: it then comes as it was trained, not reworked for speed."""
         return False
 
+    @classmethod
+    def given_networks(cls, config: Settings) -> tuple[str, ...]:
+        """Names of the networks that must come trained from another run."""
+        return ()
+
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """Faces to look at during training, by column title: each (B, 3, h, w) in [0, 1]; none: no sheet is written."""
         return {}
@@ -144,6 +150,44 @@ class HallucinationMethod(Method[Settings]):
     def source_sizes(self) -> list[tuple[int, int]]:
         """The sizes (height, width) in px of the aligned faces that the method was trained to take."""
         return [(self.crop.height, self.crop.width)]
+
+
+class SamplingMethod(Method[Settings]):
+    """A method that makes people who do not exist, each as two or more cameras see them."""
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> int:
+        """How many numbers, drawn from N(0, 1), decide a person's faces."""
+
+    @abstractmethod
+    def pairs(self, noise: Tensor) -> dict[str, Tensor]:
+        """Faces of people by domain, all of one person in the same place.
+
+        Args:
+            noise: (B, noise_size) float32 from N(0, 1).
+
+        Returns:
+            By domain (B, 3, crop.height, crop.width) float32 RGB in [0, 1], decided by the noise alone.
+        """
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Faces of new people by domain, each (count, 3, crop.height, crop.width) in [0, 1].
+
+        Args:
+            count: how many people.
+            generator: draws the noise, on the CPU; None: torch's own.
+        """
+        noise = torch.randn(count, self.noise_size, generator=generator)
+        return self.pairs(noise.to(next(self.parameters()).device))
+
+    def streamline(self, dtype: torch.dtype) -> None:
+        """Rework the networks for sampling alone, for good: weights in this type, and whatever makes them quicker.
+
+        `pairs` takes and gives float32 as before; in bfloat16 its faces differ by the rounding.
+        """
+        self.to(dtype)
 
 
 @runtime_checkable

@@ -27,6 +27,8 @@ SMALL = {
     "sizes": {"height": 64, "width": 64, "width_multiplier": 0.125},
     "num_identities": 3,
     "discriminator_filters": 8,
+    "encoder_widths": (4, 4, 4, 4, 4, 4),
+    "decoder_widths": (8, 8, 4, 4, 4, 4, 4),
 }
 """Settings that make a network small or free of a recogniser; a method takes those that it knows."""
 

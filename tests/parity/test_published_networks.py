@@ -33,6 +33,8 @@ def run(layout: str, name: str, factor: float, sizes: dict[str, int]) -> tuple[l
         ("cyclegan_resnet", "cyclegan_resnet_9", 1.0, {"num_blocks": 9, "num_filters": 64}),
         ("patchgan", "patchgan_70", 1.0, {}),
         ("pix2pix_unet", "pix2pix_unet_256", 1.0, {"num_downs": 8, "num_filters": 32}),
+        ("dvg_encoder", "dvg_encoder", 1.0, {}),
+        ("dvg_decoder", "dvg_decoder", 1.0, {}),
         ("edsr", "edsr_tiny_x4", 1.0, {"scale": 4, "num_blocks": 2, "num_filters": 16}),
     ],
 )
