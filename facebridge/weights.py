@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from facebridge import pickled_modules
+
 MAX_HEADER_BYTES = 16 * 2**20
 """A safetensors header over this size is refused before it is parsed."""
 
@@ -24,6 +26,7 @@ _PACKAGES = ("facebridge.recognisers", "facebridge.methods")
 _WRAPPERS = ("state_dict", "net_state_dict", "model")
 _PREFIX = "module."
 _LISTED = 8
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +86,10 @@ def read(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch file that holds nothing but tensors and plain values.
 
     A wrapper (`state_dict`, `net_state_dict`, `model`) and a `module.` prefix are taken off. Tensors are on the CPU.
+    Of a whole pickled network whose classes are known (`facebridge.pickled_modules`) the tensors are read, under the
+    names of its `state_dict()`; nothing in the file is run.
 
-    ValueError: if the file is neither, is damaged, or is a pickle that holds more than tensors.
+    ValueError: if the file is neither, is damaged, or is a pickle that holds more than that.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -98,8 +103,16 @@ def read(path: Path | str) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # A damaged or hostile pickle can raise anything.
-        # Without the cause: torch's own text advises to load the file unsafely.
-        raise ValueError(_refusal(path, str(error) or type(error).__name__)) from None
+        cause = str(error) or type(error).__name__
+    else:
+        return tensors_of(state, str(path))
+    # Without torch's own error: its text advises to load the file unsafely.
+    if not _GLOBAL.search(cause):
+        raise ValueError(_refusal(path, cause))
+    try:
+        state = pickled_modules.read(path)
+    except ValueError as error:
+        raise ValueError(_refusal(path, str(error))) from None
     return tensors_of(state, str(path))
 
 
@@ -238,7 +251,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _refusal(path: Path, cause: str) -> str:
-    if held := re.search(r"GLOBAL (\S+)", cause):
+    if held := _GLOBAL.search(cause):
         return (
             f"{path}: refused, it holds more than tensors ({held[1]}), and a pickle that does can run any code. "
             "Where you trust its origin, write the tensors alone with torch.save(network.state_dict(), NEW_FILE) "
