@@ -137,6 +137,9 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         seen = self.seen(faces)
         steps_done = next(iter(self.schedules.values())).last_epoch
         if not self.training or steps_done >= self.config.classifier_first_steps:
+            optimiser = self.optimisers["recogniser"]
+            if steps_done == self.config.classifier_first_steps and isinstance(optimiser, torch.optim.SGD):
+                optimiser.state.clear()  # fused, it cannot have directions of some tensors of a group alone
             features: Tensor = self.network(seen)
             return features
         self.network.eval()  # batch normalisation stays as it is, too

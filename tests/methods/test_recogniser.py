@@ -250,3 +250,16 @@ def test_unit_variance_is_for_fresh_weights_alone() -> None:
     built.begin(batch)
     for name, value in built.network.state_dict().items():
         assert torch.equal(value, start.network.state_dict()[name])
+
+
+def test_network_is_held_while_the_classifier_learns_first_and_then_moves_with_momentum() -> None:
+    descent = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+    built = method(classifier_first_steps=2, descent=descent)
+    network = [tensor.clone() for tensor in built.network.parameters()]
+    head = built.head.weight.detach().clone()
+    for _ in range(2):
+        built.training_step(batch())
+    assert all(torch.equal(*both) for both in zip(network, built.network.parameters(), strict=True))
+    assert not torch.equal(head, built.head.weight)
+    built.training_step(batch())
+    assert not any(torch.equal(*both) for both in zip(network, built.network.parameters(), strict=True))
