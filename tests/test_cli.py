@@ -90,7 +90,7 @@ def verbs(command: object) -> set[str]:
 def test_verbs_are_exactly_these() -> None:
     root = typer.main.get_command(cli.app)
     assert verbs(root) == {
-        *("demo", "data", "train", "generate", "embed", "evaluate", "match", "report", "weights", "methods")
+        *("demo", "data", "train", "generate", "sample", "embed", "evaluate", "match", "report", "weights", "methods")
     }
     assert verbs(root.commands["data"]) == {
         "sets",

@@ -30,6 +30,7 @@ from facebridge.cli.options import (
     one_of,
     parsed_size,
 )
+from facebridge.cli.sample import sample
 from facebridge.stopping import Stopped
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 app.command()(match)
+app.command()(sample)
 
 
 def main() -> None:
