@@ -203,6 +203,8 @@ class Recipe(Frozen):
     """How the faces are aligned: one of `facebridge.crops.names()`."""
     settings: dict[str, Any] = {}
     """Settings of the method: its Config."""
+    trained: dict[str, Path] = {}
+    """Networks of the method that come trained: name of the network -> folder of the run that trained it."""
     data: AnyData
     recogniser: RecogniserSettings | None = None
     training: TrainingSettings

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from facebridge import allocator, checkpoints, crops, images, methods, recognisers, runs, weights
+from facebridge import recipe as recipes
 from facebridge.data.batches import Ahead, Batches
 from facebridge.data.faces import Faces, faces_of, num_identities
 from facebridge.data.samplers.choosing import sampler_of
@@ -138,7 +139,8 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
             if told and fabric.is_global_zero:
                 journal.write({"event": "begun", "text": told}, EVENTS)
                 print(told)
-        raw = dict(method.named_children())
+        # What learns nothing stays as it is: DistributedDataParallel refuses a network without gradients.
+        raw = {name: network for name, network in method.named_children() if _learns(network)}
         for name, network in raw.items():
             setattr(method, name, fabric.setup_module(network))
         object.__setattr__(method, "backward", fabric.backward)
@@ -288,7 +290,41 @@ def build(recipe: Recipe) -> Method[Any]:
         if not starts:
             streamline(recogniser)
     torch.manual_seed(recipe.seed)
-    return method(recipe.config(), crop, recogniser)
+    built = method(recipe.config(), crop, recogniser)
+    _take_trained(built, recipe)
+    return built
+
+
+def _take_trained(method: Method[Any], recipe: Recipe) -> None:
+    """Put the networks that other runs trained into the method.
+
+    Raises:
+        ValueError: if one that is needed is not given, the method has none of that name, or it does not fit.
+    """
+    known = dict(method.named_children())
+    for name in method.given_networks(method.config):
+        if name not in recipe.trained:
+            raise ValueError(
+                f"{recipe.method} takes its {name} from another run: train one first (recipes: "
+                f"{', '.join(one for one in recipes.names() if one.startswith(name))}), then set trained.{name}=RUN"
+            )
+    for name, folder in recipe.trained.items():
+        if name not in known:
+            raise ValueError(f"trained.{name}: {recipe.method} has no such network; known: {', '.join(sorted(known))}")
+        try:
+            found = checkpoints.part(dict(runs.load(folder).state_dict()), f"{name}.")
+        except ValueError as error:
+            raise ValueError(f"trained.{name}: {error}") from error
+        if not found:
+            raise ValueError(f"trained.{name}: {folder} is a run of {Run(folder).recipe.method}, which has no {name}")
+        try:
+            known[name].load_state_dict(found)
+        except RuntimeError as error:
+            raise ValueError(f"trained.{name}: the network of {folder} does not fit the settings ({error})") from error
+
+
+def _learns(network: torch.nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def _restore(method: Method[Any], run: Run, journal: Journal) -> int:

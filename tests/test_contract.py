@@ -15,7 +15,7 @@ import torch
 import typer
 
 from facebridge import cli, crops, methods, recipe, recognisers
-from facebridge.method import Frozen, HallucinationMethod, Method, RecognitionMethod
+from facebridge.method import Frozen, HallucinationMethod, Method, RecognitionMethod, SamplingMethod
 from tests import drawn
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +27,7 @@ SMALL = {
     "sizes": {"height": 64, "width": 64, "width_multiplier": 0.125},
     "num_identities": 3,
     "discriminator_filters": 8,
+    "identity_size": 16,
     "encoder_widths": (4, 4, 4, 4, 4, 4),
     "decoder_widths": (8, 8, 4, 4, 4, 4, 4),
 }
@@ -122,8 +123,9 @@ def test_method_takes_a_batch_and_gives_losses_previews_and_faces(name: str) -> 
         assert 0 <= float(shown.min()) <= float(shown.max()) <= 1, title
     if isinstance(method, HallucinationMethod):
         check_generates(method)
-    else:
-        assert isinstance(method, RecognitionMethod)
+    elif isinstance(method, SamplingMethod):
+        check_samples(method)
+    elif isinstance(method, RecognitionMethod):
         check_embeds(method, faces)
 
 
@@ -134,6 +136,16 @@ def check_generates(method: HallucinationMethod[Any]) -> None:
         generated = method.generate(torch.rand(1, 3, height, width))
         assert generated.shape[:2] == (1, 3)
         assert 0 <= float(generated.min()) <= float(generated.max()) <= 1
+
+
+def check_samples(method: SamplingMethod[Any]) -> None:
+    sampled, again = (method.sample(3, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert len(sampled) >= 2
+    for domain, faces in sampled.items():
+        assert faces.shape == (3, 3, method.crop.height, method.crop.width)
+        assert faces.dtype == torch.float32
+        assert 0 <= float(faces.min()) <= float(faces.max()) <= 1
+        assert torch.equal(faces, again[domain])
 
 
 def check_embeds(method: RecognitionMethod[Any], faces: torch.Tensor) -> None:

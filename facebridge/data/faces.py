@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge import crops, images
+from facebridge import crops, images, methods
 from facebridge.crops import Convention, Crop, Outside
 from facebridge.data import opening, reading
 from facebridge.data.face_list import FaceList
@@ -197,11 +197,16 @@ class JoinedFaces:
     """Real faces, then generated ones, under one numbering.
 
     A generated identity that is named like a real one has its number; the others follow the real ones.
+
+    Args:
+        real, generated: the faces.
+        counts_generated: whether generated people count among the people shown, as for a method that classifies them.
     """
 
-    def __init__(self, real: LabelledFaces, generated: LabelledFaces) -> None:
+    def __init__(self, real: LabelledFaces, generated: LabelledFaces, counts_generated: bool = True) -> None:
         self.real = real
         self.generated = generated
+        self.counts_generated = counts_generated
         numbers = dict(zip(real.column("identity").tolist(), real.identities().tolist(), strict=True))
         others, inverse = numbered(generated.column("identity"))
         known = [numbers.setdefault(name, len(numbers)) for name in others.tolist()]
@@ -229,6 +234,12 @@ class JoinedFaces:
     def _of(self, index: int) -> tuple[LabelledFaces, int]:
         num_real = len(self.real)
         return (self.real, index) if index < num_real else (self.generated, index - num_real)
+
+    @property
+    def num_identities(self) -> int:
+        """How many people are shown: the real ones alone, or with the generated ones."""
+        counted = self._identities if self.counts_generated else self.real.identities()
+        return int(counted.max()) + 1
 
     def is_generated(self) -> NDArray[np.bool_]:
         """(N,): whether a row is a generated face."""
@@ -262,15 +273,21 @@ def faces_of(recipe: Recipe) -> Faces:
     if data.generated is None:
         return real
     source, target = sides(data.generated, data.generated.pairing or data.pairing)
-    return JoinedFaces(real, _listed(data.generated, source, target, crop))
+    counts_generated = getattr(methods.load(recipe.method), "classifies_generated", True)
+    return JoinedFaces(real, _listed(data.generated, source, target, crop), counts_generated)
 
 
 def num_identities(faces: Faces) -> int:
-    """How many people the faces show: one more than the largest number of an identity."""
+    """How many people the faces show: one more than the largest number of an identity.
+
+    Joined faces count the generated people or not, as their method asks for.
+    """
+    known = getattr(faces, "num_identities", None)  # shards have counted theirs, joined faces know whom to count
+    if known is not None:
+        return int(known)
     if isinstance(faces, LabelledFaces):
         return int(faces.identities().max()) + 1
-    known = getattr(faces, "num_identities", None)  # shards have counted theirs
-    return known if known is not None else 1 + max(faces.identity(index) for index in range(len(faces)))
+    return 1 + max(faces.identity(index) for index in range(len(faces)))
 
 
 def on_side(faces: LabelledFaces, side: Side) -> NDArray[np.bool_]:
