@@ -33,3 +33,11 @@ def both_cameras(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         )
     faces, identities = both(batch)
     return faces, identities, torch.arange(len(faces), device=faces.device) >= len(batch["target"])
+
+
+def divergence(means: Tensor, log_variances: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of normal distributions (B, D) from N(0, 1): summed over D, the mean over B.
+
+    Kingma and Welling, ICLR 2014, appendix B.
+    """
+    return (means.square() + log_variances.exp() - 1 - log_variances).sum(1).mean() / 2

@@ -137,9 +137,8 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
         seen = self.seen(faces)
         steps_done = next(iter(self.schedules.values())).last_epoch
         if not self.training or steps_done >= self.config.classifier_first_steps:
-            optimiser = self.optimisers["recogniser"]
-            if steps_done == self.config.classifier_first_steps and isinstance(optimiser, torch.optim.SGD):
-                optimiser.state.clear()  # fused, it cannot have directions of some tensors of a group alone
+            if self.training and 0 < steps_done == self.config.classifier_first_steps:
+                self._begin_network()
             features: Tensor = self.network(seen)
             return features
         self.network.eval()  # batch normalisation stays as it is, too
@@ -147,6 +146,14 @@ class TrainedRecogniser(RecognitionMethod[Settings]):
             features = self.network(seen)
         self.network.train()
         return features
+
+    def _begin_network(self) -> None:
+        """Fused SGD cannot have directions of some tensors of a group alone: it begins anew where the network joins."""
+        network = set(self.network.parameters())
+        for optimiser in self.optimisers.values():
+            held = {tensor for group in optimiser.param_groups for tensor in group["params"]}
+            if isinstance(optimiser, torch.optim.SGD) and not network.isdisjoint(held):
+                optimiser.state.clear()
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """The faces as they are, and twice as the network sees them in training."""

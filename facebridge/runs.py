@@ -31,7 +31,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facebridge import crops, methods, recipe, weights
-from facebridge.method import HallucinationMethod, Method
+from facebridge.method import HallucinationMethod, Method, RecognitionMethod, SamplingMethod
 from facebridge.recipe import Recipe
 
 CHECKPOINTS_KEPT = 2
@@ -249,8 +249,12 @@ def load_hallucination(run: str | Path, which: Which = "best") -> HallucinationM
     """
     method = load(run, which)
     if not isinstance(method, HallucinationMethod):
-        name = Run(Path(run)).recipe.method
-        raise ValueError(f"{run} is a run of {name}, which embeds faces and generates none: give it as --recogniser")
+        does = "generates no faces"
+        if isinstance(method, SamplingMethod):
+            does = "makes people from noise: use facebridge sample"
+        elif isinstance(method, RecognitionMethod):
+            does = "embeds faces and generates none: give it as --recogniser"
+        raise ValueError(f"{run} is a run of {Run(Path(run)).recipe.method}, which {does}")
     return method
 
 

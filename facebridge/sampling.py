@@ -191,9 +191,14 @@ def _job(work: NewPairs) -> dict[str, Any]:
 def _known_job(out: Path) -> dict[str, Any]:
     """The job whose account or note the folder holds; empty if it holds none."""
     done, unfinished = out / DONE, out / UNFINISHED / "job.json"
-    if done.is_file():
-        return dict(json.loads(done.read_text("utf-8"))["job"])
-    return dict(json.loads(unfinished.read_text("utf-8"))) if unfinished.is_file() else {}
+    path = done if done.is_file() else unfinished
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        return dict(told["job"] if path == done else told)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} was not written by facebridge sample: choose another folder") from error
 
 
 def _chosen_device(device: str, engine: Engine, workers: int | None, known: dict[str, Any]) -> str:
@@ -236,11 +241,11 @@ def _open(out: Path, job: dict[str, Any]) -> Sampled | None:
         if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_dir():
             raise ValueError(f"{out} is not empty and holds no sampled pairs: choose another folder")
         return None
-    note = json.loads((out / DONE).read_text("utf-8"))
+    note, known = json.loads((out / DONE).read_text("utf-8")), _known_job(out)
     for key, value in json.loads(json.dumps(job)).items():
-        if note["job"].get(key) != value:
+        if known.get(key) != value:
             raise ValueError(
-                f"{out} holds pairs sampled with {key} {note['job'].get(key)!r}, not {value!r}: choose another folder"
+                f"{out} holds pairs sampled with {key} {known.get(key)!r}, not {value!r}: choose another folder"
             )
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return Sampled(note["count"], out / note["list"], out / SHEET)

@@ -115,7 +115,7 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
     allocator.keep_memory()
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
-    method = build(recipe)
+    method = build(recipe, begins=not run.steps())
     with Journal(run, fabric.is_global_zero) as journal:
         faces = faces_of(recipe) if faces is None else faces
         sampler = sampler_of(recipe, faces)
@@ -271,8 +271,13 @@ def settled(recipe: Recipe, faces: Faces | None = None) -> Recipe:
     return recipe.model_copy(update={"settings": config.model_dump(mode="json")})
 
 
-def build(recipe: Recipe) -> Method[Any]:
-    """The method of a recipe with its first weights, decided by the recipe's seed, and its recogniser."""
+def build(recipe: Recipe, begins: bool = True) -> Method[Any]:
+    """The method of a recipe with its first weights, decided by the recipe's seed, and its recogniser.
+
+    Args:
+        recipe: resolved.
+        begins: whether networks that come trained are taken from their runs; a checkpoint holds them already.
+    """
     crop, method = crops.crop(recipe.crop), methods.load(recipe.method)
     wanted = recipe.recogniser
     recogniser = None
@@ -291,7 +296,8 @@ def build(recipe: Recipe) -> Method[Any]:
             streamline(recogniser)
     torch.manual_seed(recipe.seed)
     built = method(recipe.config(), crop, recogniser)
-    _take_trained(built, recipe)
+    if begins:
+        _take_trained(built, recipe)
     return built
 
 

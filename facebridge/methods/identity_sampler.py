@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from facebridge.crops import Crop
 from facebridge.descent import Descent, descend
+from facebridge.losses import divergence
 from facebridge.method import Batch, Frozen, Method
 from facebridge.recogniser import Recogniser
 from facebridge.translation import Terms, weighted
@@ -167,11 +168,6 @@ def variational_terms(
     if settings.match_weight:
         terms["match"] = settings.match_weight, discrepancy(sampler(_normal(means)).float(), embeddings)
     return terms
-
-
-def divergence(means: Tensor, log_variances: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of normal distributions (B, D) from N(0, 1): summed over D, the mean over B."""
-    return (means.square() + log_variances.exp() - 1 - log_variances).sum(1).mean() / 2
 
 
 def discrepancy(sampled: Tensor, real: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from facebridge import crops, weights
-from facebridge.methods.dvg import Dvg, diversity, drawn, from_normal, reconstruction, wasserstein
+from facebridge import crops, recipe, runs, weights
+from facebridge.losses import divergence
+from facebridge.methods.dvg import Dvg, diversity, drawn, reconstruction, wasserstein
 from facebridge.methods.dvg.networks import Block
 from tests.drawn import thin_recogniser
 from tests.methods.translating import batch, num_parameters, unchanged
@@ -127,13 +129,13 @@ def test_losses_are_those_of_the_code() -> None:
         recogniser = thin_recogniser()
         embedded = [recogniser.embed(faces, CROP).double().numpy() for faces in (
             taken["source"], taken["target"], made[:, :3], made[:, 3:])]  # fmt: skip
-    divergence = 0.0
+    apart = 0.0
     for mean, log in ((nir_mean, nir_log), (vis_mean, vis_log)):
         for m, v in zip(mean.ravel().tolist(), log.ravel().tolist(), strict=True):
-            divergence += -0.5 * (1 + v - m * m - math.exp(v)) / 2
+            apart += -0.5 * (1 + v - m * m - math.exp(v)) / 2
     expected = {
         "reconstruction": float(((made - real).double() ** 2).sum() / 2),
-        "kl": divergence / 2,
+        "kl": apart / 2,
         "alignment": float(np.abs(codes[0].mean(0) - codes[1].mean(0)).mean()),
         "identity": (np.mean((embedded[2] - embedded[0]) ** 2) + np.mean((embedded[3] - embedded[1]) ** 2)) / 2,
         "pair": np.mean((embedded[2] - embedded[3]) ** 2),
@@ -174,9 +176,9 @@ def test_summed_identity_difference_is_twice_one_less_the_cosine() -> None:
 
 def test_divergence_of_a_standard_normal_is_zero_and_grows_away_from_it() -> None:
     zeros = torch.zeros(3, 4)
-    assert float(from_normal(zeros, zeros)) == 0
+    assert float(divergence(zeros, zeros)) == 0
     ones = torch.ones(3, 4)
-    assert float(from_normal(ones, zeros)) == pytest.approx(4 / 2)
+    assert float(divergence(ones, zeros)) == pytest.approx(4 / 2)
 
 
 def test_wasserstein_distance_is_that_of_the_mean_distributions() -> None:
@@ -295,3 +297,19 @@ def test_identity_losses_without_a_recogniser_are_refused() -> None:
     method = Dvg(Dvg.Config.model_validate(TINY), CROP)
     with pytest.raises(ValueError, match="need a recogniser"):
         method.training_step(batch())
+
+
+def test_run_of_new_people_is_no_method_that_generates(tmp_path: Path) -> None:
+    table = {
+        "method": "dvg",
+        "crop": CROP.name,
+        "settings": TINY,
+        "data": {"kind": "synthetic"},
+        "recogniser": {"name": "embedded_guide"},
+        "training": {"steps": 1, "batch_size": 2},
+    }
+    run = runs.create(tmp_path / "run", recipe.resolve(table, "a test"))
+    weights.write(run.weights, build().state_dict())
+    assert isinstance(runs.load(run.folder), Dvg)
+    with pytest.raises(ValueError, match="makes people from noise: use facebridge sample"):
+        runs.load_hallucination(run.folder)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from facebridge import checkpoints, weights
-from facebridge.methods.identity_sampler import IdentitySampler, discrepancy, divergence, variational_terms
+from facebridge.losses import divergence
+from facebridge.methods.identity_sampler import IdentitySampler, discrepancy, variational_terms
 from tests.drawn import thin_recogniser
 from tests.methods.translating import CROP, num_parameters, pairs, unchanged
 

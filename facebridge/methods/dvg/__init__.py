@@ -16,6 +16,7 @@ from facebridge.adversarial import Objective, discriminator_loss, generator_loss
 from facebridge.crops import Crop
 from facebridge.descent import Descent, descend
 from facebridge.layers import PatchGan, scatter_weights, signed
+from facebridge.losses import divergence
 from facebridge.method import Batch, Frozen, SamplingMethod
 from facebridge.methods.dvg import networks
 from facebridge.methods.dvg.networks import Decoder, Encoder, side
@@ -159,10 +160,10 @@ class Dvg(SamplingMethod["Dvg.Config"]):
         return {"nir": made[:, :3], "vis": made[:, 3:]}
 
     def streamline(self, dtype: torch.dtype) -> None:
-        channels_last(self.decoder.to(dtype))
         for module in self.decoder.modules():
             if isinstance(module, networks.Block):
                 module.keep_folded()
+        channels_last(self.decoder.to(dtype))
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> dict[str, Tensor]:
@@ -178,7 +179,7 @@ class Dvg(SamplingMethod["Dvg.Config"]):
         """Means and deviations of the codes, and how far they are from N(0, I)."""
         (nir_mean, nir_log), (vis_mean, vis_log) = self.nir_encoder(nir), self.vis_encoder(vis)
         nir_mean, nir_log, vis_mean, vis_log = (part.float() for part in (nir_mean, nir_log, vis_mean, vis_log))
-        kl = (from_normal(nir_mean, nir_log) + from_normal(vis_mean, vis_log)) / 2
+        kl = (divergence(nir_mean, nir_log) + divergence(vis_mean, vis_log)) / 2
         return (nir_mean, vis_mean), ((nir_log / 2).exp(), (vis_log / 2).exp()), kl
 
     def _alignment(self, codes: Codes, means: Codes, deviations: Codes) -> Tensor:
@@ -247,11 +248,6 @@ def reconstruction(made: Tensor, real: Tensor, reduction: Literal["sum", "mean"]
     """Squared errors (B, C, H, W): the mean over the batch of their sums, or of their means."""
     squared = (made.float() - real.float()).square().flatten(1)
     return (squared.sum(1) if reduction == "sum" else squared.mean(1)).mean()
-
-
-def from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, variance) from N(0, I), (B, D): the sum over D, its mean over B (Kingma and Welling)."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
 
 
 def wasserstein(means: Codes, deviations: Codes) -> Tensor:

@@ -113,8 +113,7 @@ class Block(nn.Module):
     def keep_folded(self) -> None:
         """Fold the first weights for good; the block must not be trained afterwards."""
         if self.doubles:
-            quarters = folded(self.first.weight.detach())
-            self.quarters = quarters.contiguous(memory_format=torch.channels_last)
+            self.quarters = folded(self.first.weight.detach())
 
 
 def _active(features: Tensor) -> Tensor:
