@@ -327,6 +327,13 @@ def _take_trained(method: Method[Any], recipe: Recipe) -> None:
             known[name].load_state_dict(found)
         except RuntimeError as error:
             raise ValueError(f"trained.{name}: the network of {folder} does not fit the settings ({error})") from error
+        through = Run(folder).recipe.recogniser
+        if through is not None and recipe.recogniser is not None and through != recipe.recogniser:
+            print(f"trained.{name} was trained with the recogniser {_told(through)}, not {_told(recipe.recogniser)}")
+
+
+def _told(recogniser: recipes.RecogniserSettings) -> str:
+    return recogniser.name if recogniser.weights is None else f"{recogniser.name} of {recogniser.weights}"
 
 
 def _learns(network: torch.nn.Module) -> bool:

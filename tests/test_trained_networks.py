@@ -132,3 +132,26 @@ def check_trained(ended: Run, sampler: Path) -> None:
         "nir": (2, 3, 64, 64),
         "vis": (2, 3, 64, 64),
     }
+
+
+def test_a_training_goes_on_without_the_run_that_a_network_came_from(tmp_path: Path) -> None:
+    run = sampler_run(tmp_path / "sampler")
+    wanted = resolved(trained={"identity_sampler": str(run)}, training={**resolved().training.model_dump(), "steps": 3})
+    begun = training.build(wanted)
+    (run / "recipe.toml").unlink()
+    with pytest.raises(ValueError, match=r"trained\.identity_sampler"):
+        training.build(wanted)
+    again = training.build(wanted, begins=False)
+    again.load_state_dict(begun.state_dict())
+    assert torch.equal(again.identity_sampler.layers[0].weight, begun.identity_sampler.layers[0].weight)
+
+
+def test_a_network_trained_with_another_recogniser_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = sampler_run(tmp_path / "sampler")
+    training.build(resolved(trained={"identity_sampler": str(run)}))
+    assert "was trained with the recogniser" not in capsys.readouterr().out
+    other = {**RECOGNISER, "sizes": {**RECOGNISER["sizes"], "width_multiplier": 0.25}}
+    training.build(resolved(trained={"identity_sampler": str(run)}, recogniser=other))
+    assert "identity_sampler was trained with the recogniser mobile_facenet" in capsys.readouterr().out
