@@ -1,10 +1,7 @@
 """What a worker of a sampling job does: noise through the network, and pictures that say what they are into files."""
 
 import hashlib
-import os
-import posixpath
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from facebridge import allocator, blocks, images, noise, runs
+from facebridge.block_files import BlockFiles
 from facebridge.crops import Crop
 from facebridge.data import shards
 from facebridge.data.face_list import FaceList
@@ -29,7 +27,6 @@ Arithmetic = Literal["float32", "bfloat16"]
 UNFINISHED = ".sampling"
 PARTS = "parts"
 PAIRS_PER_FOLDER = 1000
-_FILES_AT_A_TIME = 8
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class _Sampler:
         self.method.to(self.settings.device)
         self.method.streamline(getattr(torch, self.settings.precision))
         self.version = metadata.version("facebridge")
-        self.sink: _Files | _Shard = _Files(work.out) if self.settings.layout == "files" else _Shard(work)
+        self.sink: _Files | _Shard = _Files(work) if self.settings.layout == "files" else _Shard(work)
 
     def block(self, start: int, stop: int) -> blocks.Record:
         """Make pairs; the record names the domains."""
@@ -140,34 +137,17 @@ class _Sampler:
 
 
 class _Files:
-    """Writes each picture to a file of its own, whole or not at all."""
+    """Writes each picture to a file of its own."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        parts = out / UNFINISHED / PARTS
-        parts.mkdir(parents=True, exist_ok=True)
-        self.part = f"{parts}/{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
-        self.folders: set[str] = set()
-        self.written: list[str] = []
+    def __init__(self, work: NewPairs) -> None:
+        self.files = BlockFiles(work.out, work.out / UNFINISHED / PARTS)
 
     def add(self, name: str, data: bytes) -> None:
-        path = f"{self.out}/{name}"
-        folder = posixpath.dirname(path)
-        if folder not in self.folders:
-            os.makedirs(folder, exist_ok=True)
-            self.folders.add(folder)
-        with open(self.part, "wb") as file:
-            file.write(data)
-        os.replace(self.part, path)
-        self.written.append(path)
+        self.files.write(name, data)
 
     def end_block(self, rows: FaceList, start: int) -> None:
-        """Have the disk keep the files before the block counts as done; many at a time, which the disk likes better."""
-        shares = [self.written[first::_FILES_AT_A_TIME] for first in range(_FILES_AT_A_TIME)]
-        with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
-            for _ in pool.map(_have_kept, shares):
-                pass
-        self.written = []
+        """Have the disk keep the files."""
+        self.files.keep()
 
 
 class _Shard:
@@ -184,15 +164,6 @@ class _Shard:
         crop = str(rows.column("crop")[0])
         shards.write_shard(self.work.out, start // self.work.block_size, crop, rows, enumerate(self.pictures))
         self.pictures = []
-
-
-def _have_kept(paths: Sequence[str]) -> None:
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def load(run: str | Path) -> SamplingMethod[Any]:

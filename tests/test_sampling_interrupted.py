@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facebridge import cli, new_pairs, noise, sampling
+from facebridge import block_files, cli, new_pairs, noise, sampling
 from facebridge.cli.options import EXIT_STOPPED
 from facebridge.data import shards
 from facebridge.data.pieces import FaceListWriter
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_and_what_is_written_stays(
     run: Path, wanted: dict[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
     out, calls = tmp_path / "out", 0
-    owner, name = (new_pairs, "open") if layout == "files" else (shards, "write_shard")
+    owner, name = (block_files, "open") if layout == "files" else (shards, "write_shard")
     write = open if layout == "files" else shards.write_shard
 
     def full(path: Any, *arguments: Any) -> Any:
