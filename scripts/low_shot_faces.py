@@ -106,6 +106,11 @@ def widened(pictures: Pictures) -> Pictures:
     return np.pad(pictures, ((0, 0), edge, edge, (0, 0)), mode="symmetric")
 
 
+def blurred(pictures: Pictures, deviation_px: float) -> Pictures:
+    """Pictures (N, H, W, 3), each with a Gaussian."""
+    return np.stack([cv2.GaussianBlur(picture, (0, 0), deviation_px) for picture in pictures])
+
+
 def _drawn(cache: Path, seed: int, people: Sequence[int], shots: int) -> dict[str, NDArray[Any]]:
     if cache.is_file():
         return dict(np.load(cache))

@@ -29,6 +29,7 @@ from low_shot_faces import (
     TRAINING_SHOTS,
     WIDE_CROP,
     HeldFaces,
+    blurred,
     first_shots,
     middle,
     other_people,
@@ -55,8 +56,11 @@ GENERATORS = {"DVG": "dvg_small", "DVG-Face": "dvg_face_small"}
 MEANS = 'settings.pair_loss={kind="mean_matching", weight=10.0, unit_length=true}'
 COSINES = 'settings.pair_loss={kind="pull_and_push", weight=1.0, push_weight=1.0, margin=0.2}'
 """What is learned from generated pairs: DVG's loss, and DVG-Face's, which rendered ones get too."""
-CONTROLS = ("means of real pairs matched", "rendered pairs, DVG's loss")
-"""What DVG's loss does without generated people, and with rendered ones."""
+CONTROLS = ("means of real pairs matched", "rendered pairs, DVG's loss", "rendered pairs, blurred")
+"""What DVG's loss does without generated people, and with rendered ones; what rendered ones are worth as blurred as
+generated ones look."""
+BLUR_PX = 2.0
+"""Deviation of the Gaussian."""
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DVG, independent noise in sampling": ("DVG", ()),
     "DVG, shared noise in training": ("DVG", ('settings.noise_in_training="shared"',)),
@@ -117,7 +121,7 @@ def run_cell(name: str, shots: int, seed: int, arguments: argparse.Namespace) ->
         return
     run = found.with_suffix("")
     overrides = [f"seed={seed}", "training.threads=1", f'recogniser.name="{start}"', f'crop="{WIDE_CROP.name}"']
-    learned = MEANS if name in CONTROLS or VARIANTS.get(name, (name,))[0] == "DVG" else COSINES
+    learned = MEANS if name in CONTROLS[:2] or VARIANTS.get(name, (name,))[0] == "DVG" else COSINES
     wanted = recipe.read(FINE_TUNING, [*overrides, learned, *arguments.settings])
     real = first_shots(training_people(seed, arguments.work / f"people_{seed}.npz"), shots, WIDE_CROP.height)
     if name in ("fine-tuning", CONTROLS[0]):
@@ -156,9 +160,11 @@ def visible(seed: int, arguments: argparse.Namespace) -> Path:
 
 def generated_faces(name: str, shots: int, seed: int, arguments: argparse.Namespace) -> HeldFaces:
     """As many pairs as there are people to render, in the crop that recognisers are trained on."""
-    if name in (ROWS[-1], CONTROLS[1]):
+    if name in (ROWS[-1], *CONTROLS):
         others = other_people(arguments.work / "others.npz")
         made = {domain: middle(others[domain], SIZE) for domain in ("nir", "vis")}
+        if name == CONTROLS[2]:
+            made = {domain: blurred(faces, BLUR_PX) for domain, faces in made.items()}
     else:
         made = sampled(generator(name, shots, seed, arguments), name, GENERATED_PAIRS)
     return HeldFaces({domain: widened(faces) for domain, faces in made.items()}, np.arange(GENERATED_PAIRS), "new")
