@@ -175,8 +175,8 @@ def test_memories_come_back_with_the_checkpoint_and_are_no_weights(
 ) -> None:
     build, honest = training.build, EdsrIdentity.training_step
 
-    def with_memory(recipe: Recipe) -> Any:
-        method = build(recipe)
+    def with_memory(recipe: Recipe, begins: bool = True) -> Any:
+        method = build(recipe, begins)
         method.memories["shown"] = Diary()
         return method
 
