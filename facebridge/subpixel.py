@@ -1,4 +1,4 @@
-"""A picture doubled and then convolved, computed before it is doubled: the same numbers for half of the work.
+"""A picture doubled and then convolved, computed before it is doubled: the same numbers with 4/9 of the work.
 
 Where every pixel stands four times, a convolution of 3 x 3 meets 2 x 2 different ones at most, and which weights fall
 on one of them depends on the place in the doubled picture being even or odd alone. So four convolutions of 2 x 2 on the
