@@ -24,6 +24,8 @@ Where the data is paired also `source`: faces (B, 3, H, W), or (B, k, 3, H, W) w
 for (`several`; `target` is then a further one); where generated faces are mixed in also `is_generated`: bool (B,).
 Where the method wants points also `target_points` and, where paired, `source_points`: 68 landmarks (B, 68, 2) float32
 (x, y) in pixels of the faces, those of mirrored faces mirrored and in iBUG order again ((B, k, 68, 2) for k sources).
+Where the method wants the faces parsed also `target_parsing`: uint8 (B, H, W), a `facebridge.parts.Part` for each
+pixel, right and left changed places in mirrored faces.
 In training `shared_seed`: one int64, the same in every process of a step, for draws that concern the whole batch; other
 draws come from torch's own generator, seeded for each step."""
 
@@ -75,6 +77,11 @@ class Method(nn.Module, ABC, Generic[Settings]):
     @property
     def wants_points(self) -> bool:
         """Whether batches must hold the faces' 68 landmarks."""
+        return False
+
+    @property
+    def wants_parsing(self) -> bool:
+        """Whether batches must say of each pixel which part of the face it shows."""
         return False
 
     def begin(self, first_batch: Callable[[], Batch]) -> str | None:

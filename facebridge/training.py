@@ -127,6 +127,7 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
             sampler=sampler,
             mirror=recipe.training.mirror,
             points=method.wants_points,
+            parsing=method.wants_parsing,
             rank=fabric.global_rank,
             processes=fabric.world_size,
             report=journal.bad_picture,

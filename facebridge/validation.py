@@ -105,7 +105,7 @@ class HeldOut:
         self.crop = method.crop
         self.source_size = min(method.source_sizes())
         self.device = device
-        self._batches = _pairs(recipe, faces, method.wants_points, report)
+        self._batches = _pairs(recipe, faces, method, report)
         if not self._batches.sampler.num_sources and self.source_size == (self.crop.height, self.crop.width):
             raise ValueError(
                 f"validation.data has no sources for {recipe.method}: give it a pairing, such as same_person from nir "
@@ -175,7 +175,7 @@ def people_in_both(held_out: Faces, training: Faces) -> list[str]:
     return names
 
 
-def _pairs(recipe: Recipe, faces: Faces | None, points: bool, report: Report) -> Batches:
+def _pairs(recipe: Recipe, faces: Faces | None, method: HallucinationMethod[Any], report: Report) -> Batches:
     """One pair a step, in the order that the recipe's seed decides."""
     settings = recipe.validation
     assert settings is not None
@@ -187,4 +187,13 @@ def _pairs(recipe: Recipe, faces: Faces | None, points: bool, report: Report) ->
             f"validation.data makes {len(sampler)} pairs, fewer than validation.pairs={settings.pairs}: lower it, or "
             "give more faces"
         )
-    return Batches(faces, 1, recipe.seed, sampler=sampler, mirror=False, points=points, report=report)
+    return Batches(
+        faces,
+        1,
+        recipe.seed,
+        sampler=sampler,
+        mirror=False,
+        points=method.wants_points,
+        parsing=method.wants_parsing,
+        report=report,
+    )

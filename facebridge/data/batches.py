@@ -5,14 +5,15 @@ So the place in the data is one number, resuming costs nothing, and a batch can 
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facebridge import images
-from facebridge.data.faces import Faces, PlacedFaces
+from facebridge import images, parts
+from facebridge.data.faces import Faces, ParsedFaces, PlacedFaces
 from facebridge.data.samplers import Sample, Sampler, SingleFaces
 from facebridge.images import BadPicture
 from facebridge.landmarks.points68 import MIRRORED
@@ -21,6 +22,7 @@ Report = Callable[[BadPicture], None]
 """Told of a picture that cannot be used."""
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
+_NO_PARSING = np.zeros((0, 0), np.uint8)
 _MIRROR_TARGET_SALT, _MIRROR_SOURCE_SALT = 1, 2
 
 
@@ -34,12 +36,13 @@ class Batches:
         sampler: which rows stand together; absent: single faces.
         mirror: whether a face is mirrored with probability one half.
         points: whether batches hold the faces' 68 landmarks too.
+        parsing: whether batches say of each pixel of the targets which part of the face it shows.
         rank, processes: which part of each batch is made here.
         report: told of each bad picture, once; the next sample of the order then takes the place of the one it is in.
 
     Raises:
-        ValueError: if the batch cannot be shared evenly, there are fewer samples than a batch needs, or landmarks are
-            asked for of faces that have none.
+        ValueError: if the batch cannot be shared evenly, there are fewer samples than a batch needs, or landmarks or
+            parts are asked for of faces that have none.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Batches:
         sampler: Sampler | None = None,
         mirror: bool = True,
         points: bool = False,
+        parsing: bool = False,
         rank: int = 0,
         processes: int = 1,
         report: Report = lambda bad: None,
@@ -65,8 +69,11 @@ class Batches:
             )
         if points and not isinstance(faces, PlacedFaces):
             raise ValueError(f"{type(faces).__name__} do not say where their 68 landmarks lie, which this method needs")
+        if parsing and not isinstance(faces, ParsedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say which parts they show where, which this method needs")
         self.faces = faces
         self._placed = faces if points and isinstance(faces, PlacedFaces) else None
+        self._parsed = faces if parsing and isinstance(faces, ParsedFaces) else None
         self.batch_size = batch_size
         self.seed = seed
         self.mirror = mirror
@@ -80,25 +87,30 @@ class Batches:
 
         `target` (B, 3, H, W) in [0, 1] and `target_identity` (B,); with one source `source` (B, 3, H, W), with k of
         them (B, k, 3, H, W), and `source_identity` (B,); where generated faces are mixed in, `is_generated` (B,) bool;
-        with points `target_points` and `source_points` (B, 68, 2) or (B, k, 68, 2).
+        with points `target_points` and `source_points` (B, 68, 2) or (B, k, 68, 2); with parsing `target_parsing`
+        (B, H, W) uint8.
         """
         share = self.batch_size // self.processes
         first = step * self.batch_size + self.rank * share
         found = [self._usable(first + offset) for offset in range(share)]
-        samples = [sample for sample, *_ in found]
-        pictures = np.stack([picture for _, each, _ in found for picture in each])
+        samples = [usable.sample for usable in found]
+        pictures = np.stack([picture for usable in found for picture in usable.pictures])
         faces = images.to_faces(pictures)
         faces = faces.reshape(share, -1, *faces.shape[1:])  # (B, 1 + k, 3, H, W)
-        points = torch.from_numpy(np.stack([places for *_, places in found]))  # (B, 1 + k, 68 or 0, 2)
+        points = torch.from_numpy(np.stack([usable.points for usable in found]))  # (B, 1 + k, 68 or 0, 2)
+        parsing = torch.from_numpy(np.stack([usable.parsing for usable in found]))  # (B, H, W), or (B, 0, 0)
         if self.mirror:
             mirrored = torch.from_numpy(self._mirrored(step, samples))[:, :, None, None]
             faces = torch.where(mirrored[..., None], faces.flip(-1), faces)
             points = torch.where(mirrored, _mirrored_points(points, faces.shape[-1]), points)
+            parsing = torch.where(mirrored[:, 0], parts.mirrored(parsing), parsing)
         batch = self._named(samples, faces)
         if self._placed is not None:
             batch["target_points"] = points[:, 0].contiguous()
             if self.sampler.num_sources:
                 batch["source_points"] = (points[:, 1] if self.sampler.num_sources == 1 else points[:, 1:]).contiguous()
+        if self._parsed is not None:
+            batch["target_parsing"] = parsing.contiguous()
         return batch
 
     def _named(self, samples: list[Sample], faces: Tensor) -> dict[str, Tensor]:
@@ -124,16 +136,13 @@ class Batches:
         together = np.array([sample.mirrored_together for sample in samples])[:, None]
         return np.concatenate([target, np.where(together, target, sources)], axis=1) < 0.5
 
-    def _usable(self, place: int) -> tuple[Sample, list[NDArray[np.uint8]], NDArray[np.float32]]:
-        """The sample at a place of the endless order, or the next one that can be used, with its pictures and points.
-
-        Target first, then sources; points: (1 + k, 68, 2), or (1 + k, 0, 2) where none are asked for.
-        """
+    def _usable(self, place: int) -> "_Usable":
+        """The sample at a place of the endless order, or the next one that can be used."""
         for _ in range(2 * len(self.sampler)):  # one whole epoch is among them
             sample = self.sampler.sample(self.seed, place)
-            found = self._pictures((sample.target, *sample.sources))
-            if found:
-                return sample, *found
+            found = self._read(sample)
+            if found is not None:
+                return found
             place = self.sampler.following(place)
         last = next(reversed(self.bad.values()))
         if not self.sampler.num_sources:
@@ -143,20 +152,36 @@ class Batches:
             f"{last}"
         )
 
-    def _pictures(self, rows: tuple[int, ...]) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32]] | None:
-        """The pictures of the rows, and their points; None, if one of them cannot be used."""
+    def _read(self, sample: Sample) -> "_Usable | None":
+        """The sample with its pictures and what is asked for of them; None, if one of them cannot be used."""
+        rows = (sample.target, *sample.sources)
         if any(row in self.bad for row in rows):
             return None
-        pictures, places = [], []
+        pictures, places, parsing = [], [], _NO_PARSING
         for row in rows:
             try:
                 pictures.append(self.faces.picture(row))
                 places.append(_NO_POINTS if self._placed is None else self._placed.points(row))
+                if row == sample.target and self._parsed is not None:
+                    parsing = self._parsed.parsing(row)
             except BadPicture as bad:
                 self.bad[row] = BadPicture(bad.path, bad.cause)  # its traceback would hold pictures, a whole shard
                 self.report(bad)
                 return None
-        return pictures, np.stack(places)
+        return _Usable(sample, pictures, np.stack(places), parsing)
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """A sample, target first, then sources; without what is not asked for.
+
+    points: (1 + k, 68, 2) or (1 + k, 0, 2). parsing: of the target, (H, W) or (0, 0).
+    """
+
+    sample: Sample
+    pictures: list[NDArray[np.uint8]]
+    points: NDArray[np.float32]
+    parsing: NDArray[np.uint8]
 
 
 def _mirrored_points(points: Tensor, width: int) -> Tensor:

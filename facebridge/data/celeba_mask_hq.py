@@ -9,7 +9,8 @@
 
 Published: layout, parts and mapping (Lee et al. 2020), and that CelebA's partition is to be used. The column `masks`
 is the path of a face's maps without their parts: CelebAMask-HQ-mask-anno/0/00000 -> ..._skin.png; `parsing_maps` reads
-them. Without CelebA's lists there are no identities. Ours: the protocols (see celeba).
+them, `parsing` makes one map of exclusive parts of them. Without CelebA's lists there are no identities. Ours: the
+protocols (see celeba).
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from facebridge import images
 from facebridge.data import celeba, data_set, list_files, own_protocols, point_lists
 from facebridge.data.data_set import Count, Imported, Protocol, require
 from facebridge.data.face_list import FaceList
+from facebridge.parts import Part
 
 TITLE = "CelebAMask-HQ"
 PARTS = ("skin", "l_brow", "r_brow", "l_eye", "r_eye", "l_ear", "r_ear", "nose", "mouth", "u_lip", "l_lip")
@@ -83,6 +85,54 @@ def parsing_maps(root: Path, masks: str) -> NDArray[np.bool_]:
         raise ValueError(f"{root}: no parsing maps {masks or MASKS}_PART.png")
     shape = next(iter(maps.values())).shape
     return np.stack([maps.get(row, np.zeros(shape, bool)) for row in range(len(PARTS))])
+
+
+def parsing(root: Path, masks: str) -> NDArray[np.uint8]:
+    """Which part each pixel shows: (H, W), a `Part`; ears and neck are skin, all else that is no part is background.
+
+    Where maps overlap the later of these counts: skin, neck, ears, nose, eyes, brows, inner mouth, lips, hair. Hair and
+    neck are left out if their maps are not there. Which side is meant is told by where a part lies: the person's right
+    eye is left of the middle in these upright faces.
+
+    masks, errors: as `parsing_maps`.
+    """
+    maps = dict(zip(PARTS, parsing_maps(root, masks), strict=True))
+    for part in ("hair", "neck"):
+        file = root / f"{masks}_{part}.png"
+        maps[part] = images.read(file)[..., 0] > 127 if file.is_file() else np.zeros_like(maps["skin"])
+    middle = _middle(maps)
+    found = np.zeros(maps["skin"].shape, np.uint8)
+    for part in _PAINTED:
+        found[maps[part]] = _class_of(part, maps[part], middle)
+    return found
+
+
+_PAINTED = (
+    *("skin", "neck", "l_ear", "r_ear", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"),
+    "hair",
+)
+_CLASSES = {"nose": Part.NOSE, "mouth": Part.INNER_MOUTH, "u_lip": Part.UPPER_LIP, "l_lip": Part.LOWER_LIP}
+_PAIRS = {"eye": (Part.RIGHT_EYE, Part.LEFT_EYE), "brow": (Part.RIGHT_BROW, Part.LEFT_BROW)}
+
+
+def _class_of(part: str, where: NDArray[np.bool_], middle_px: float) -> Part:
+    pair = _PAIRS.get(part.partition("_")[2])
+    if pair is not None:
+        return pair[int(where.any() and _mean_column(where) > middle_px)]
+    return Part.HAIR if part == "hair" else _CLASSES.get(part, Part.SKIN)
+
+
+def _middle(maps: Mapping[str, NDArray[np.bool_]]) -> float:
+    """The column between the eyes; where one of them is hidden that of the nose, or of the whole face."""
+    eyes = [maps["l_eye"], maps["r_eye"]]
+    if all(eye.any() for eye in eyes):
+        return (_mean_column(eyes[0]) + _mean_column(eyes[1])) / 2
+    there = [maps[part] for part in ("nose", "skin") if maps[part].any()]
+    return _mean_column(there[0]) if there else maps["skin"].shape[1] / 2
+
+
+def _mean_column(where: NDArray[np.bool_]) -> float:
+    return float(np.nonzero(where)[1].mean())
 
 
 def _masks(root: Path, number: int) -> str:

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge import crops, images, methods
+from facebridge import crops, images, methods, parts
 from facebridge.crops import Convention, Crop, Outside
-from facebridge.data import opening, reading
+from facebridge.data import opening, parsing, reading
 from facebridge.data.face_list import FaceList
 from facebridge.data.list_files import NUMBERS, OPTIONAL_TEXT, STRINGS, strings
 from facebridge.data.samplers import Labels, Rows
@@ -35,6 +35,15 @@ class PlacedFaces(Faces, Protocol):
 
     def points(self, index: int) -> NDArray[np.float32]:
         """68 landmarks (68, 2) in pixels of `picture(index)`. BadPicture: if they are not known."""
+        ...
+
+
+@runtime_checkable
+class ParsedFaces(Faces, Protocol):
+    """Aligned faces that say which part of the face each pixel shows."""
+
+    def parsing(self, index: int) -> NDArray[np.uint8]:
+        """A `facebridge.parts.Part` for each pixel of `picture(index)`: (H, W). BadPicture: if they are not known."""
         ...
 
 
@@ -82,6 +91,9 @@ class ListedFaces:
     def points(self, index: int) -> NDArray[np.float32]:
         return reading.aligned_points(self.rows, index, self.crop, self.convention)
 
+    def parsing(self, index: int) -> NDArray[np.uint8]:
+        return parsing.aligned_parsing(self.rows, index, self.crop, self.convention, self.outside)
+
     def identities(self) -> NDArray[np.int64]:
         return self._identities
 
@@ -122,6 +134,8 @@ class DrawnFaces:
                 raise ValueError(f"people are not drawn in the domain {domain!r}: {', '.join(synthetic.DOMAINS)}")
         self.drawn: dict[int, NDArray[np.uint8]] = {}
         self.placed: dict[int, NDArray[np.float32]] = {}
+        self.parsed: dict[int, NDArray[np.uint8]] = {}
+        self._keeps_parsing = False
 
     def __len__(self) -> int:
         return len(self.domains) * self._num_shots
@@ -138,6 +152,12 @@ class DrawnFaces:
         if index not in self.placed:
             self._draw(self.identity(index))
         return self.placed[index]
+
+    def parsing(self, index: int) -> NDArray[np.uint8]:
+        if index not in self.parsed:
+            self._keeps_parsing = True  # from now on; who never asks is spared a third more memory
+            self._draw(self.identity(index))
+        return self.parsed[index]
 
     def identities(self) -> NDArray[np.int64]:
         return np.arange(len(self)) % self._num_shots // self.data.shots
@@ -191,6 +211,8 @@ class DrawnFaces:
                 matrix = crops.similarity(points[shot], self.crop.points)
                 self.drawn[first + shot] = crops.cut(picture, matrix, self.crop)
                 self.placed[first + shot] = crops.moved(shots.landmarks68[shot].cpu().numpy(), matrix)
+                if self._keeps_parsing:
+                    self.parsed[first + shot] = parts.cut(shots.parsing[shot].cpu().numpy(), matrix, self.crop)
 
 
 class JoinedFaces:
@@ -227,6 +249,12 @@ class JoinedFaces:
         if not isinstance(faces, PlacedFaces):
             raise ValueError(f"{type(faces).__name__} do not say where their landmarks lie")
         return faces.points(own)
+
+    def parsing(self, index: int) -> NDArray[np.uint8]:
+        faces, own = self._of(index)
+        if not isinstance(faces, ParsedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say which parts they show where")
+        return faces.parsing(own)
 
     def identities(self) -> NDArray[np.int64]:
         return self._identities

@@ -1,4 +1,4 @@
-"""Helen's 194 points as parts of the face: parsing maps, heat maps, and five points for alignment.
+"""Helen's 194 points as parts of the face: a map for each part or for all, heat maps, and five points for alignment.
 
 Which points outline which part, the nine maps, the 3-pixel jaw and the spread of the heat maps are those of a port of
 FSRNet; on Helen's published points the first eye and brow lie at the right of the picture, so they are the person's
@@ -8,6 +8,9 @@ left. Ours: outlines are drawn from real-valued points, maps hold 0 and 1, and t
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from facebridge import parts
+from facebridge.parts import Part
 
 NUM_POINTS = 194
 PARTS = {
@@ -53,6 +56,26 @@ def parsing_maps(points: ArrayLike, height: int, width: int) -> NDArray[np.float
     return maps.astype(np.float32)
 
 
+def parsing(points: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
+    """Which part each pixel shows: (height, width), a `Part`, from 194 points (194, 2) in pixels of the map.
+
+    Skin is the convex hull of jaw and brows: the points know no hair, forehead, ears and neck, which are background.
+    The nose is closed through the middle of the eyes. ValueError: as `parsing_maps`.
+    """
+    found = _checked(points)
+    outlines = {name: found[rows] for name, rows in PARTS.items()}
+    face = np.vstack([outlines[name] for name in ("jaw", "left_brow", "right_brow")])
+    return parts.painted(
+        [
+            (Part.SKIN, parts.hull(face)),
+            (Part.NOSE, np.vstack([outlines["nose"], found[_EYES].mean(0)])),
+            *((Part[name.upper()], outlines[name]) for name in _PAINTED),
+        ],
+        height,
+        width,
+    )
+
+
 def heat_maps(points: ArrayLike, height: int, width: int, sigma_px: float = HEAT_SIGMA_PX) -> NDArray[np.float32]:
     """A Gaussian around each point: (N, height, width), 1 at the point.
 
@@ -78,6 +101,8 @@ def five_points(points: ArrayLike) -> NDArray[np.float32]:
     return np.stack([right, left, tip, found[MOUTH_RIGHT], found[MOUTH_LEFT]]).astype(np.float32)
 
 
+_PAINTED = ("right_brow", "left_brow", "right_eye", "left_eye", "upper_lip", "lower_lip", "inner_mouth")
+"""Parts that are outlined whole, the last on top: the upper lip's outline goes round an open mouth."""
 _EYES = np.r_[PARTS["left_eye"], PARTS["right_eye"]]
 
 

@@ -36,7 +36,8 @@ def located(faces: FaceList, row: int) -> tuple[NDArray[np.uint8], NDArray[np.fl
     Raises:
         BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
     """
-    return _located(faces[row], faces.picture_path(row))
+    path = faces.picture_path(row)
+    return located_in(images.read(path), faces[row], path)
 
 
 def aligned(
@@ -51,7 +52,7 @@ def aligned(
         BadPicture: if the picture cannot be read, or nothing says where the face lies in it.
     """
     found, path = faces[row], faces.picture_path(row)
-    face, points = _located(found, path)
+    face, points = located_in(images.read(path), found, path)
     if found.crop == crop.name and face.shape[:2] == (crop.height, crop.width):
         return face
     try:
@@ -105,8 +106,9 @@ def scaled(crop: Crop, height: int, width: int) -> Crop:
     return Crop(crop.name, height, width, tuple((float(x), float(y)) for x, y in points))
 
 
-def _located(found: FaceRow, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    cut, left, top = cut_to_region(images.read(path), found, path)
+def located_in(whole: NDArray[np.uint8], found: FaceRow, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """As `located`, of a picture that was read; or of a map of it, (H, W)."""
+    cut, left, top = cut_to_region(whole, found, path)
     if found.crop is not None:
         return cut, np.array(own_crop(cut, found.crop, path).points, np.float32)
     if found.landmarks is None:

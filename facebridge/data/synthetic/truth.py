@@ -1,7 +1,5 @@
 """What is known of a drawn picture: 68 and five landmarks with visibility, and the parsing map."""
 
-from enum import IntEnum
-
 import torch
 from torch import Tensor
 
@@ -10,25 +8,10 @@ from facebridge.data.synthetic import paint as painting
 from facebridge.data.synthetic.chart import Numbers, radians, step
 from facebridge.data.synthetic.head import Head
 from facebridge.data.synthetic.paint import Paint
+from facebridge.parts import Part as Part
 
 # How far behind the visible surface a landmark may lie and still count as seen, millimetres.
 _SEEN_WITHIN_MM = 5.0
-
-
-class Part(IntEnum):
-    """The eleven classes of the parsing map; right and left are the person's own."""
-
-    BACKGROUND = 0
-    SKIN = 1
-    RIGHT_BROW = 2
-    LEFT_BROW = 3
-    RIGHT_EYE = 4
-    LEFT_EYE = 5
-    NOSE = 6
-    UPPER_LIP = 7
-    INNER_MOUTH = 8
-    LOWER_LIP = 9
-    HAIR = 10
 
 
 def parsing(p: Numbers, paint: Paint, hit: Tensor, angle: Tensor, height: Tensor) -> Tensor:
