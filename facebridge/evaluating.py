@@ -11,8 +11,9 @@ from facebridge import crops, face_match, recipe, runs
 from facebridge.data import aligning, face_list, finding
 from facebridge.data.face_list import FaceList
 from facebridge.data.opening import open_faces
+from facebridge.degradation import Damage
 from facebridge.embedding import JudgeSettings
-from facebridge.evaluation import calibration, comparison, experiment, over_protocols, protocol, ways
+from facebridge.evaluation import calibration, comparison, experiment, face_shape, over_protocols, protocol, ways
 from facebridge.evaluation.comparison import Comparison, Scores
 from facebridge.evaluation.groups import THRESHOLD_FALSE_ACCEPT_RATES, Grouping
 from facebridge.evaluation.normalisation import Kind, ScoreNormalisation
@@ -20,6 +21,9 @@ from facebridge.evaluation.over_protocols import OverProtocols
 from facebridge.evaluation.result import METRICS, Evaluation, Figure
 from facebridge.evaluation.setting import Setting
 from facebridge.evaluation.ways import Judge, Way
+from facebridge.hallucination import Preset
+from facebridge.images import Kernel
+from facebridge.precision import Precision, set_precision
 from facebridge.progress import Progress
 from facebridge.report import write_report
 
@@ -33,7 +37,7 @@ class Request:
     """What to evaluate; see `facebridge evaluate --help`."""
 
     runs: Sequence[str]
-    """Run folders, or NAME=RUN."""
+    """Run folders or shipped runs, or NAME=RUN."""
     faces: Path | None = None
     """Face list with the pictures; None: the protocol is one itself."""
     protocol: Path | None = None
@@ -43,6 +47,17 @@ class Request:
     aligned: str | None = None
     """The crop of pictures of which the list says neither crop nor landmarks."""
     sizes: tuple[tuple[int, int], ...] = ()
+    """(height, width) to which probes are reduced, px."""
+    scales: tuple[int, ...] = ()
+    """More sizes: the crop's through each of these; 1 is the full size, which is always there."""
+    degrade: tuple[str, ...] = ()
+    """What is done to the probes of every size beside: blur=1,noise=5,jpeg=30 or antialias; each a condition more."""
+    baselines: tuple[str, ...] = ways.BASELINES
+    """Plain enlarging that the runs are compared with: bilinear, bicubic, lanczos."""
+    preset: str = "clean"
+    """code: the published test of SR_LRFR; see `hallucination.Preset` and `Setting`."""
+    shape_by: Path | None = None
+    """What finds landmarks and parts, see `face_shape.load`; None: no figure of shape."""
     crop: str = "sphereface"
     convention: str = "umeyama"
     title: str = "Evaluation"
@@ -54,6 +69,8 @@ class Request:
     """Face list of people who are not tested, for the normalisation."""
     top: int | None = None
     """The normalisation takes each face's most alike people of the cohort alone, so many; None: all."""
+    precision: Precision = "float32"
+    """Arithmetic that the runs generate in."""
     translate: str = "probe"
     """Whose faces the runs make: probe or gallery."""
     calibrate: float | None = None
@@ -71,23 +88,12 @@ def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evalu
             be divided as asked.
     """
     crop = crops.crop(request.crop)
-    for height, width in request.sizes:
-        if height > crop.height or width > crop.width:
-            raise ValueError(
-                f"probes of {height}x{width} are larger than the {crop.name} crop's {crop.height}x{crop.width}"
-            )
-    convention = crops.as_convention(request.convention)
     settings, judge = (judge, judge.build()) if isinstance(judge, JudgeSettings) else (None, judge)
     _check_scores_as_asked(request, settings)
     groupings = [Grouping.parse(text) for text in request.by]
-    methods = [_way(text, crop, request) for text in request.runs]
-    setting = Setting(
-        crop=crop,
-        sizes=request.sizes,
-        convention=convention,
-        title=request.title,
-        provenance=_provenance(request, judge),
-    )
+    setting = _setting(request, judge, crop)
+    methods = [_way(text, setting, request) for text in request.runs]
+    baselines = _baselines(request, setting)
     compared, without_face = _comparison(request)
     _check_rate(request, compared)
     normalisation, bad_cohort = _normalisation(request, judge, setting, compared)
@@ -100,7 +106,7 @@ def evaluate(request: Request, judge: Judge | JudgeSettings, out: Path) -> Evalu
     with Progress("evaluating", len(compared.gallery) + len(compared.probe)) as bar:
         done = experiment.evaluate(
             compared,
-            [*(ways.baselines(crop) if request.sizes else []), *methods],
+            [*baselines, *methods],
             judge,
             setting,
             out,
@@ -186,6 +192,8 @@ def percent(figure: Figure) -> str:
 
 def _comparison(request: Request) -> tuple[Comparison, dict[str, str]]:
     """What is compared, and the pictures left out since they gave no face, with the cause."""
+    if request.protocol is not None:
+        request = replace(request, protocol=protocol.under_either_name(request.protocol))
     listed = request.faces or request.protocol
     if listed is None or (request.faces is None and not protocol.is_face_list(listed)):
         raise ValueError("name the face list with the pictures: --faces LIST")
@@ -266,35 +274,98 @@ def _write_card(
     calibration.write(out / calibration.FILE_NAME, found, how, tested.describe(), setting.normalisation)
 
 
-def _way(text: str, crop: crops.Crop, request: Request) -> Way:
-    """NAME=RUN or RUN."""
-    if request.translate not in get_args(ways.Side):
-        raise ValueError(f"--translate is {request.translate!r}; expected one of {', '.join(get_args(ways.Side))}")
-    if request.translate == "gallery" and request.sizes:
+def _setting(request: Request, judge: Judge, crop: crops.Crop) -> Setting:
+    _check_choices(request)
+    sizes = _sizes(request, crop)
+    if request.degrade and not sizes:
+        raise ValueError("--degrade needs sizes of probes: add --sizes or --scales")
+    if request.shape_by is not None and request.shape_by.suffix.lower() != ".onnx":
+        _check_crop(runs.find(request.shape_by), crop)
+    return Setting(
+        crop=crop,
+        sizes=sizes,
+        damages=tuple(Damage.parse(text) for text in request.degrade),
+        convention=crops.as_convention(request.convention),
+        baseline="bicubic" if "bicubic" in request.baselines else request.baselines[0],
+        title=request.title,
+        preset=cast(Preset, request.preset),
+        shape=None if request.shape_by is None else face_shape.load(request.shape_by),
+        provenance=_provenance(request, judge),
+    )
+
+
+def _check_choices(request: Request) -> None:
+    for option, given, choices in (
+        ("--preset", (request.preset,), get_args(Preset)),
+        ("--baselines", request.baselines, get_args(Kernel)),
+        ("--translate", (request.translate,), get_args(ways.Side)),
+    ):
+        wrong = [each for each in given if each not in choices]
+        if wrong or not given or len(set(given)) < len(given):
+            told = repr(wrong[0]) if wrong else repr(",".join(given))
+            raise ValueError(f"{option} is {told}; expected one of {', '.join(choices)}")
+    if request.preset == "code" and request.normalise is not None:
+        raise ValueError("--preset code tries thresholds of cosines: leave --normalise away")
+
+
+def _sizes(request: Request, crop: crops.Crop) -> tuple[tuple[int, int], ...]:
+    """All that are asked for, each once.
+
+    Raises:
+        ValueError: if one is larger than the crop, or a scale leaves no pixel.
+    """
+    if any(not 1 <= scale <= min(crop.height, crop.width) for scale in request.scales):
+        raise ValueError(f"--scales is {request.scales}; expected 1 to {min(crop.height, crop.width)}")
+    scaled = [(round(crop.height / scale), round(crop.width / scale)) for scale in request.scales if scale > 1]
+    sizes = tuple(dict.fromkeys([*request.sizes, *scaled]))
+    for height, width in sizes:
+        if height > crop.height or width > crop.width:
+            raise ValueError(
+                f"probes of {height}x{width} are larger than the {crop.name} crop's {crop.height}x{crop.width}"
+            )
+    if request.translate == "gallery" and sizes:
         raise ValueError("--sizes reduces probes, and --translate gallery leaves them as they are: give one of the two")
-    name, equals, folder = text.rpartition("=")
-    run = runs.Run(Path(folder))
+    return sizes
+
+
+def _check_crop(run: runs.Run, crop: crops.Crop) -> None:
+    """A run sees faces of one crop."""
     trained = run.recipe.crop
     if trained != crop.name:
-        raise ValueError(f"{folder} was trained on the crop {trained}, not {crop.name}: add --crop {trained}")
-    method = runs.load_hallucination(run.folder)
-    return ways.of_method(name if equals else run.folder.name, method, cast(ways.Side, request.translate))
+        raise ValueError(f"{run.folder} was trained on the crop {trained}, not {crop.name}: add --crop {trained}")
+
+
+def _baselines(request: Request, setting: Setting) -> list[Way]:
+    if not setting.sizes:
+        return []
+    return ways.baselines(setting.crop, cast(tuple[Kernel, ...], request.baselines), setting.preset)
+
+
+def _way(text: str, setting: Setting, request: Request) -> Way:
+    """NAME=RUN or RUN."""
+    name, equals, folder = text.rpartition("=")
+    run = runs.find(folder)
+    _check_crop(run, setting.crop)
+    method = runs.load_hallucination(folder)
+    set_precision(method, request.precision)
+    side = cast(ways.Side, request.translate)
+    return ways.of_method(name if equals else run.folder.name, method, side, setting.preset)
 
 
 def _provenance(request: Request, judge: Judge) -> dict[str, Any]:
-    recipes = {
-        text: tomllib.loads(recipe.to_toml(runs.Run(Path(text.rpartition("=")[2])).recipe)) for text in request.runs
-    }
+    recipes = {text: tomllib.loads(recipe.to_toml(runs.find(text.rpartition("=")[2]).recipe)) for text in request.runs}
     return {
         **runs.provenance(),
         "judge": {"recogniser": judge.recogniser.name, "crop": judge.recogniser.crop.name, "mirror": judge.mirror},
         "alignment": {"crop": request.crop, "convention": request.convention, "interpolation": "cubic"},
         "score normalisation": _told_normalisation(request),
+        "preset": request.preset,
+        "precision": request.precision,
+        "shape by": "" if request.shape_by is None else str(request.shape_by),
         "recipes": recipes,
-        "weights": {text: runs.Run(Path(text.rpartition("=")[2])).trained().name for text in request.runs},
+        "weights": {text: runs.find(text.rpartition("=")[2]).trained().name for text in request.runs},
         "diagnoses": {
-            text: [line["text"] for line in runs.Run(Path(text.rpartition("=")[2])).diagnoses()]
-            for text in request.runs
+            text: [line["text"] for line in runs.find(text.rpartition("=")[2]).diagnoses()] for text in request.runs
         },
         "translated": request.translate,
     }

@@ -26,8 +26,9 @@ from facebridge.data.pieces import FaceListWriter
 from facebridge.landmarks import Choose, DetectorSettings
 from facebridge.made_faces import MadeFaces, known_job
 from facebridge.making import FULL, LIST, Done, Ending, Maker
+from facebridge.precision import Precision
 from facebridge.recipe import FaceListData
-from facebridge.source_faces import ListedSources, ShardedSources, Taking
+from facebridge.source_faces import ListedSources, ShardedSources, TakesSizesBetween, Taking
 
 __all__ = ["FULL", "LIST", "NOT_GENERATED", "Done", "Ending", "generate", "generate_from_shards"]
 
@@ -37,7 +38,7 @@ BATCH_SIZE = 16
 
 
 def generate(
-    run: Path,
+    run: str | Path,
     faces: FaceList,
     out: Path,
     size: tuple[int, int] | None = None,
@@ -48,6 +49,8 @@ def generate(
     levels: Levels = "auto",
     ending: Ending = "png",
     paste_back: bool = False,
+    squeezed: bool = False,
+    precision: Precision = "float32",
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
@@ -55,7 +58,7 @@ def generate(
     """Hallucinate every face of a list into a folder of pictures and a face list; called again, it goes on.
 
     Args:
-        run: a run folder.
+        run: a run folder, or the name of a shipped run.
         faces: pictures; with landmarks they are aligned first; those that name the method's crop, of any size up to
             it, go in as they are.
         out: a new folder, or the one of the same job, finished or not: faces whose picture and row are still the same
@@ -67,6 +70,8 @@ def generate(
         levels: how 16-bit pictures are brought to 8 bits, see `facebridge.bit_depths`.
         ending: "png" keeps every pixel, "jpg" is written at quality 95.
         paste_back: also write the whole pictures with the faces put back, see `facebridge.pasting`.
+        squeezed: faces that name the method's crop may have other proportions and show the whole of it all the same.
+        precision: see `facebridge.precision`.
         device: auto, cpu or cuda.
         batch_size: rows of the list that go through the network together; what comes of a face depends on it by the
             rounding of float numbers alone.
@@ -81,13 +86,19 @@ def generate(
         raise ValueError("one face of each picture is generated: choose the largest or the central one")
     if out.resolve() == faces.root.resolve():
         raise ValueError(f"{out} holds the sources, which would be overwritten: choose another folder")
-    maker = Maker(run, out, ending, paste_back, device, batch_size, workers)
+    if squeezed and paste_back:
+        raise ValueError(
+            "faces of other proportions than their crop are whole pictures: there is nothing to put back in"
+        )
+    maker = Maker(run, out, ending, paste_back, precision, device, batch_size, workers)
     _check_size(size, maker)
-    data = runs.Run(run).recipe.data
+    data = runs.find(run).recipe.data
     taking = Taking(
         maker.method.crop,
         maker.method.source_sizes(),
         size,
+        isinstance(maker.method, TakesSizesBetween),
+        squeezed,
         data.convention if isinstance(data, FaceListData) else "umeyama",
         detector,
         choose,
@@ -96,19 +107,21 @@ def generate(
     )
     sources = ListedSources(faces, taking, maker.workers)
     _check_folders(sources.stems, [LIST, NOT_GENERATED, *([FULL] if paste_back else [])])
-    job = {**maker.job, "size": size, "levels": levels, **_finding_job(taking), **sources.identity()}
+    asked = {"size": size, "levels": levels, "squeezed": squeezed or None}
+    job = {**maker.job, **asked, **_finding_job(taking), **sources.identity()}
     done = maker.make(sources, job, lambda made, account: _list_of(sources, made, maker), {"bits": taking.bits})
     finding.write_refused(finding.Found(faces, done.refused), out / NOT_GENERATED)
     return done
 
 
 def generate_from_shards(
-    run: Path,
+    run: str | Path,
     folder: str,
     out: Path,
     size: tuple[int, int] | None = None,
     *,
     ending: Ending = "png",
+    precision: Precision = "float32",
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
@@ -116,18 +129,18 @@ def generate_from_shards(
     """Hallucinate every face of a folder of shards, which is streamed; two shards are in memory at a time.
 
     Args:
-        run: a run folder.
+        run: a run folder, or the name of a shipped run.
         folder: of `facebridge data align --format shards-png`: a path, or a URL that fsspec reaches.
         out: as of `generate`; pictures are called as the rows of the shards are.
         size: as of `generate`; None: the faces go in as they are.
-        ending, device, batch_size, workers: as of `generate`.
+        ending, precision, device, batch_size, workers: as of `generate`.
 
     Raises:
         ValueError: if the run has no weights, the folder no index, `size` is larger than the crop, or `out` cannot be
             written to or holds something else.
         Stopped: as `generate`.
     """
-    maker = Maker(run, out, ending, False, device, batch_size, workers)
+    maker = Maker(run, out, ending, False, precision, device, batch_size, workers)
     _check_size(size, maker)
     sources = ShardedSources(folder, maker.method.crop, size)
     job = {**maker.job, "size": size, **sources.identity()}

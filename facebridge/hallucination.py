@@ -1,15 +1,24 @@
 """From the face a camera gave to a face at a crop's size: degrading for experiments, enlarging, and methods between."""
 
-from typing import Any
+from typing import Any, Literal
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from facebridge.crops import Crop
-from facebridge.images import Kernel, resize
+from facebridge.images import Kernel, resize, to_faces, to_pictures
 from facebridge.method import HallucinationMethod
 
 LEVELS = 255
+
+Preset = Literal["clean", "code"]
+"""clean: floating point from the small face to the recogniser.
+code: where something is enlarged to the crop's size, it is an 8-bit picture and cv2 enlarges it; what a network made is
+cut down to 8 bits for that, not rounded (test script of SR_LRFR, ICIP 2019)."""
+
+_CV2 = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR, "lanczos": cv2.INTER_LANCZOS4}
 
 
 def reduce(faces: Tensor, height: int, width: int) -> Tensor:
@@ -22,21 +31,28 @@ def reduce(faces: Tensor, height: int, width: int) -> Tensor:
     return (resize(faces, height, width).clamp(0, 1) * LEVELS).round() / LEVELS
 
 
-def enlarge(faces: Tensor, crop: Crop, kernel: Kernel = "bicubic") -> Tensor:
-    """Faces (B, 3, h, w) at the crop's size, in [0, 1]; those of that size come back as they are."""
+def enlarge(faces: Tensor, crop: Crop, kernel: Kernel = "bicubic", preset: Preset = "clean") -> Tensor:
+    """Faces (B, 3, h, w) at the crop's size, in [0, 1]; those of that size come back as they are.
+
+    Preset "code" takes them as pictures, rounded to 8 bits, and gives pictures.
+    """
     if faces.shape[-2:] == (crop.height, crop.width):
         return faces
+    if preset == "code":
+        size = (crop.width, crop.height)
+        large = [cv2.resize(picture, size, interpolation=_CV2[kernel]) for picture in to_pictures(faces)]
+        return to_faces(np.stack(large).astype(np.uint8, copy=False)).to(faces)
     return resize(faces, crop.height, crop.width, kernel).clamp(0, 1)
 
 
 @torch.no_grad()
-def hallucinate(method: HallucinationMethod[Any], faces: Tensor) -> Tensor:
+def hallucinate(method: HallucinationMethod[Any], faces: Tensor, preset: Preset = "clean") -> Tensor:
     """Faces of the method, at its crop's size: (B, 3, h, w) -> (B, 3, crop.height, crop.width), both in [0, 1].
 
-    A method that stops short of the crop's size (edsr_identity enlarges four times) is taken on by bicubic
-    enlargement of its 8-bit picture, as SR_LRFR's test does.
+    A method that stops short of the crop's size (edsr_identity enlarges four times) is taken on by bicubic enlargement;
+    with the preset "code" by that of its 8-bit picture, cut down, as SR_LRFR's test does.
     """
     made = method.generate(faces)
-    if made.shape[-2:] != (method.crop.height, method.crop.width):
+    if preset == "code" and made.shape[-2:] != (method.crop.height, method.crop.width):
         made = (made * LEVELS).floor() / LEVELS
-    return enlarge(made, method.crop)
+    return enlarge(made, method.crop, preset=preset)

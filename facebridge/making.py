@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facebridge import blocks, images, pasting, runs
+from facebridge import blocks, images, pasting, runs, shipped
 from facebridge.hallucination import hallucinate
 from facebridge.images import BadPicture
 from facebridge.made_faces import ACCOUNT, MadeFaces, refuse_other
 from facebridge.method import HallucinationMethod
+from facebridge.precision import Precision, set_precision
 from facebridge.progress import Progress
 from facebridge.provenance import Provenance
 from facebridge.source_faces import SourceFace, Sources
@@ -51,10 +52,11 @@ class Maker:
 
     def __init__(
         self,
-        run: Path,
+        run: str | Path,
         out: Path,
         ending: Ending,
         paste_back: bool,
+        precision: Precision,
         device: str,
         batch_size: int,
         workers: int | None,
@@ -65,10 +67,10 @@ class Maker:
             raise ValueError(f"batches of {batch_size} faces, {workers} threads: both must be at least 1")
         self.device = as_device(device)
         self.method: HallucinationMethod[Any] = runs.load_hallucination(run)
-        self.method.to(self.device)
+        set_precision(self.method.to(self.device), precision)
         self.out, self.ending, self.paste_back, self.batch_size = out, ending, paste_back, batch_size
         self.workers = workers or min(16, max(2, os.cpu_count() or 1))
-        self.made_by = f"FaceBridge {runs.Run(run).recipe.method}"
+        self.made_by = made_by(run)
         self.weights = weights_sha256(run)
         self.version = metadata.version("facebridge")
         self.files = [f"{{stem}}.{ending}"] + ([f"{FULL}/{{stem}}.{ending}"] if paste_back else [])
@@ -78,6 +80,8 @@ class Maker:
             "ending": ending,
             "paste_back": paste_back,
             "batch_size": batch_size,
+            # Nothing where it is as it always was: a folder that knows no precision can be gone on with.
+            "precision": None if precision == "float32" else precision,
         }
 
     def make(
@@ -315,12 +319,18 @@ def _check_writable(out: Path) -> None:
         ) from error
 
 
-def weights_sha256(run: Path) -> str:
+def made_by(run: str | Path) -> str:
+    """What generated pictures are marked with: FaceBridge, the method and, where it is one, the shipped run."""
+    name = shipped.name_of(run)
+    return f"FaceBridge {runs.find(run).recipe.method}" + (f" (shipped run {name})" if name else "")
+
+
+def weights_sha256(run: str | Path) -> str:
     """SHA-256 of the file that `facebridge.load` takes the weights of a run from.
 
     ValueError: if it has none.
     """
-    with runs.Run(run).trained().open("rb") as file:
+    with runs.find(run).trained().open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -30,7 +30,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from facebridge import crops, methods, recipe, weights
+from facebridge import crops, methods, recipe, shipped, weights
 from facebridge.method import HallucinationMethod, Method, RecognitionMethod, SamplingMethod
 from facebridge.recipe import Recipe
 
@@ -164,6 +164,15 @@ class Run:
         return self.folder / "checkpoints" / f"step-{step:08d}"
 
 
+def find(run: str | Path) -> Run:
+    """The run in a folder, or the shipped one of this name; a folder of the name wins.
+
+    Raises:
+        ValueError: if there is neither; the shipped ones are named.
+    """
+    return Run(shipped.find(run))
+
+
 def create(folder: Path, resolved: Recipe) -> Run:
     """Make a run folder, or open the unfinished one of the same recipe.
 
@@ -216,17 +225,18 @@ def load(run: str | Path, which: Which = "best") -> Method[Any]:
     """The trained method of a run, ready to `generate` or to `embed`.
 
     Args:
-        run: a run folder, or any folder with its recipe.toml and its best.safetensors or weights.safetensors.
+        run: a run folder, any folder with its recipe.toml and its best.safetensors or weights.safetensors, or the name
+            of a shipped run (`facebridge.shipped.names()`).
         which: "best": the weights of the best validation, where there are some; "last": those that training ended
             with. Where training has not ended, those of the newest checkpoint stand in for the last.
 
     Returns:
-        The method in evaluation mode, on the CPU.
+        The method in evaluation mode, in float32, on the CPU.
 
     Raises:
         ValueError: if the folder is no run, or has no weights or checkpoint yet.
     """
-    opened = Run(Path(run))
+    opened = find(run)
     resolved = opened.recipe
     method = methods.load(resolved.method)(resolved.config(), crops.crop(resolved.crop))
     file = opened.trained(which)
@@ -254,7 +264,7 @@ def load_hallucination(run: str | Path, which: Which = "best") -> HallucinationM
             does = "makes people from noise: use facebridge sample"
         elif isinstance(method, RecognitionMethod):
             does = "embeds faces and generates none: give it as --recogniser"
-        raise ValueError(f"{run} is a run of {Run(Path(run)).recipe.method}, which {does}")
+        raise ValueError(f"{run} is a run of {find(run).recipe.method}, which {does}")
     return method
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge import bit_depths, crops, images, landmarks
+from facebridge import bit_depths, crops, images, tiny_faces
 from facebridge.crops import Convention, Crop
 from facebridge.data import face_list, finding, list_files, new_names, opening, reading
 from facebridge.data.face_list import FaceList, FaceRow
@@ -50,6 +50,13 @@ class SourceFace:
     cells: str = ""
 
 
+@runtime_checkable
+class TakesSizesBetween(Protocol):
+    """A method that takes every size between the smallest and the largest of its `source_sizes`, not these alone."""
+
+    takes_sizes_between: Literal[True]
+
+
 class Sources(Protocol):
     """Faces by number; several threads may ask."""
 
@@ -85,13 +92,17 @@ class Taking:
     """How faces are taken from pictures.
 
     crop: the method's. sizes: (height, width) in px that it takes. size: one to which aligned faces are reduced; None:
-    the largest of `sizes` that the face has in its picture. detector: finds the faces of rows of which nothing says
+    the largest of `sizes` that the face has in its picture, or with `between` the size that it has there, where that is
+    no larger than the largest of them. squeezed: faces that are aligned to `crop` may have other proportions, such as
+    16x16 px of 112x96, and show the whole crop all the same. detector: finds the faces of rows of which nothing says
     where they lie; None: such rows cannot be used. bits: see `bit_depths.decode`.
     """
 
     crop: Crop
     sizes: Sequence[tuple[int, int]]
     size: tuple[int, int] | None = None
+    between: bool = False
+    squeezed: bool = False
     convention: Convention = "umeyama"
     detector: DetectorSettings | None = None
     choose: Choose = "largest"
@@ -167,28 +178,39 @@ class ListedSources:
 
     def _taken(
         self, whole: NDArray[np.uint8], found: FaceRow, path: Path
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
         taking, crop = self.taking, self.taking.crop
         picture, left, top = reading.cut_to_region(whole, found, path)
+        is_aligned = found.crop == crop.name
+        if is_aligned and taking.squeezed:
+            return self._unmoved(picture), None
         points = self._points(picture, found, path, (left, top))
         try:
             matrix = crops.similarity(points, crop.points, taking.convention)
         except ValueError as error:
             raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
         from_whole = matrix @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
-        is_aligned = found.crop == crop.name
         if is_aligned and taking.size is None and picture.shape[0] <= crop.height:
             return picture, from_whole
+        own_size = _own_size(matrix, crop, taking)
+        if own_size is not None:
+            return _cut_reduced(picture, matrix, crop, own_size), from_whole
         if not (is_aligned and picture.shape[:2] == (crop.height, crop.width)):
             picture = crops.cut(picture, matrix, crop)
         return _reduced(picture, taking.size or _natural_size(matrix, crop, taking.sizes)), from_whole
+
+    def _unmoved(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A face that is aligned, whatever its proportions."""
+        if self.taking.size is None and picture.shape[0] <= self.taking.crop.height:
+            return picture
+        return _reduced(picture, self.taking.size or max(self.taking.sizes))
 
     def _points(
         self, picture: NDArray[np.uint8], found: FaceRow, path: Path, corner: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Five points in pixels of what was cut out of the picture."""
         if found.crop is not None:
-            return np.array(reading.own_crop(picture, found.crop, path).points, np.float32)
+            return np.array(_own_crop(picture, found.crop, path, self.taking.crop).points, np.float32)
         if found.landmarks is None:
             return self._detected(picture, path)
         points = crops.five_points(found.landmarks) if len(found.landmarks) == 68 else found.landmarks
@@ -199,7 +221,7 @@ class ListedSources:
             raise BadPicture(path, NOT_LOCATED)
         detector = self.free.get()
         try:
-            found = landmarks.faces_in(picture, detector, self.taking.choose, self.taking.min_face_px)
+            found = tiny_faces.faces_in(picture, detector, self.taking.choose, self.taking.min_face_px)
         except ValueError as error:
             raise BadPicture(path, f"could not be searched: {error}") from error
         finally:
@@ -311,9 +333,45 @@ def _not_generated(folder: Path, names: list[str]) -> list[str]:
     return [name for name in names if made.isdisjoint(PurePosixPath(name).parents)] if made else names
 
 
+def _own_crop(picture: NDArray[np.uint8], name: str, path: Path, wanted: Crop) -> Crop:
+    try:
+        return reading.own_crop(picture, name, path)
+    except BadPicture as bad:
+        height, width = picture.shape[:2]
+        known = [crops.crop(each) for each in crops.names()]
+        fitting = [each.name for each in known if abs(height * each.width / each.height - width) <= 1]
+        advice = f"; crops of its proportions: {', '.join(fitting)} (--aligned CROP)" if fitting else ""
+        if name == wanted.name:
+            advice += "; if it shows a whole face of this crop, squeezed: --squeezed"
+        raise BadPicture(path, f"{bad.cause}{advice}") from bad
+
+
+def _own_size(matrix: NDArray[np.float64], crop: Crop, taking: Taking) -> tuple[int, int] | None:
+    """The size of a face in its picture, where the method takes it; None: it is brought to one of the known sizes."""
+    height = max(1, round(_height_px(matrix, crop)))
+    if taking.size is not None or not taking.between or height > max(taking.sizes)[0]:
+        return None
+    return height, max(1, round(height * crop.width / crop.height))
+
+
+def _cut_reduced(
+    picture: NDArray[np.uint8], matrix: NDArray[np.float64], crop: Crop, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The face in its crop, reduced to a size, in one step: the outer edges of the crop stay where they are."""
+    small = reading.scaled(crop, *size)
+    per_axis = np.array([size[1] / crop.width, size[0] / crop.height])
+    shrink = np.column_stack([np.diag(per_axis), 0.5 * per_axis - 0.5])
+    return crops.cut(picture, shrink @ np.vstack([matrix, [0, 0, 1]]), small)
+
+
+def _height_px(matrix: NDArray[np.float64], crop: Crop) -> float:
+    """Of the crop, in the picture that the matrix leads from."""
+    return crop.height / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
 def _natural_size(matrix: NDArray[np.float64], crop: Crop, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The largest size that the method takes which is not more than the face has in its picture."""
-    height_px = crop.height / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    height_px = _height_px(matrix, crop)
     fitting = [size for size in sorted(sizes) if size[0] <= height_px]
     return fitting[-1] if fitting else min(sizes)
 

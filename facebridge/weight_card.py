@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 import facebridge.weights
 from facebridge import recognisers, runs
+from facebridge import shipped as shipped_runs
 from facebridge.recogniser import Normalisation
 from facebridge.recognisers import onnx
 
@@ -51,22 +52,22 @@ class Card(BaseModel):
 
     name: Text
     """The file's name without its ending."""
-    kind: Literal["recogniser", "network"]
-    """A recogniser judges under its name; another network of a published layout is only kept."""
+    kind: Literal["recogniser", "network", "method"]
+    """A recogniser judges under its name, a method generates under it; another network is only kept."""
     layout: Text
-    """Published layout of the network (`facebridge.weights.layouts()`), or onnx."""
+    """Published layout of the network (`facebridge.weights.layouts()`), or onnx; of a method its name."""
     sizes: Values = {}
     """Sizes of the layout."""
     settings: Values = {}
     """What an exported recogniser takes (facebridge/recognisers/onnx.py)."""
     crop: Text = ""
-    """How a recogniser's faces are aligned."""
+    """How a recogniser's or a method's faces are aligned."""
     normalisation: Normalisation | None = None
     """What a recogniser's network takes."""
     embedding_size: Count | None = None
     """Length of a recogniser's embeddings."""
     parameters: Count
-    """Trainable numbers of the network."""
+    """Trainable numbers of the network, of a method of all that is stored."""
     bytes: Count
     """Size of the file."""
     sha256: Sha256
@@ -161,6 +162,41 @@ def shipped(name: str) -> Card:
     card = checked({**measured(weights), **(read(beside) if beside.is_file() else {})}, beside)
     compare(card, weights)
     return card
+
+
+def of_shipped_run(name: str) -> Card:
+    """The card of a shipped run, its weights compared with it.
+
+    ValueError: if there is no such run, or its card is missing, damaged or of other weights.
+    """
+    if name not in shipped_runs.names():
+        raise ValueError(f"no shipped run is called {name!r}; known: {', '.join(shipped_runs.names()) or 'none'}")
+    folder = shipped_runs.FOLDER / name
+    if not (folder / shipped_runs.CARD).is_file():
+        raise ValueError(f"{folder}: has no {shipped_runs.CARD}")
+    card = checked(read(folder / shipped_runs.CARD), folder / shipped_runs.CARD)
+    compare(card, folder / shipped_runs.WEIGHTS)
+    return card
+
+
+def measured_run(folder: Path) -> dict[str, Any]:
+    """The fields of a run's card that follow from its recipe and weights.
+
+    ValueError: as `runs.load`.
+    """
+    resolved, method = runs.Run(folder).recipe, runs.load(folder)
+    weights = runs.Run(folder).trained()
+    return {
+        "name": folder.name,
+        "kind": "method",
+        "layout": resolved.method,
+        "crop": resolved.crop,
+        "parameters": sum(parameter.numel() for parameter in method.parameters()),
+        "bytes": weights.stat().st_size,
+        "sha256": digest(weights),
+        "seed": resolved.seed,
+        "facebridge": _version(),
+    }
 
 
 def compare(card: Card, weights: Path) -> None:

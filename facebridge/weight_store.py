@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import facebridge.shipped
 import facebridge.weights
 from facebridge import crops, recognisers, runs, weight_card
 from facebridge.recogniser import Normalisation, Recogniser, RecogniserLayout
@@ -310,7 +311,12 @@ def _check_name(name: str, replace: bool) -> None:
             f"{name!r} cannot be a name: give one of a-z, 0-9, '_', '.' and '-', at most 100 of them, that begins with "
             "a letter or digit and does not end as a file of weights does"
         )
-    taken = {*recognisers.shipped(), *recognisers.builtin(), *(each.name for each in facebridge.weights.layouts())}
+    taken = {
+        *facebridge.shipped.names(),
+        *recognisers.shipped(),
+        *recognisers.builtin(),
+        *(each.name for each in facebridge.weights.layouts()),
+    }
     if name in taken:
         raise ValueError(f"{name!r} is the name of a layout, a module or a shipped recogniser: choose another name")
     if holds(name) and not replace:

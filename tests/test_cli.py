@@ -313,6 +313,20 @@ def test_evaluate_and_report_write_pages(
     assert (tmp_path / "pages" / "page.html").is_file()
 
 
+def test_published_comparison_is_one_command(
+    facebridge: Facebridge, run: Path, listed: Path, judge: list[str], tmp_path: Path
+) -> None:
+    words = ["--scales", "16,1", "--size", "16", "--degrade", "blur=1,jpeg=30", "--degrade", "antialias"]
+    words += ["--baselines", "bilinear", "--preset", "code", "--convention", "cp2tform"]
+    answer = facebridge("evaluate", f"l0={run}", "--faces", listed, *words, "-o", tmp_path / "out", *judge)
+    assert answer.status == 0, answer.err
+    done = result.read(tmp_path / "out")
+    assert len(done.conditions) == 2 * 3 + 1
+    assert {"16x16 blur 1 jpeg 30", "7x6 antialias"} <= set(done.conditions)
+    assert {row.method for row in done.rows} == {"none", "bilinear", "l0"}
+    assert done.provenance["judge"]["mirror"] == "concatenate"
+
+
 def test_evaluate_names_bad_pictures_and_ends_with_status_one(
     facebridge: Facebridge, listed: Path, judge: list[str], tmp_path: Path
 ) -> None:
@@ -423,6 +437,10 @@ def test_weights_of_another_layout_are_refused(facebridge: Facebridge, tmp_path:
         ["evaluate", "{run}", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation"],
         ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--convention", "mine"],
         ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--sizes", "7"],
+        ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--sizes", "auto"],
+        ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--scales", "0"],
+        ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--size", "16x16"],
+        ["evaluate", "{run}", "--faces", "{list}", "{judge}", "-o", "{tmp}/evaluation", "--preset", "paper"],
         ["report", "{tmp}"],
         ["data", "render", "{tmp}/drawn", "--domains", "xray"],
         ["data", "check", "{tmp}/no.csv"],

@@ -46,6 +46,57 @@ def test_rows_are_called_by_the_run_folder_or_the_given_name(run: Path, listed: 
     assert of_run[0].figures == of_run[1].figures
 
 
+def test_every_size_of_the_published_comparison_is_a_condition(run: Path, listed: Path, tmp_path: Path) -> None:
+    request = evaluating.Request(
+        runs=[f"tiny={run}"],
+        faces=listed,
+        sizes=((16, 16),),
+        scales=(16, 1),
+        degrade=("jpeg=30",),
+        baselines=("bilinear", "lanczos"),
+        preset="code",
+    )
+    done = evaluating.evaluate(request, judge(), tmp_path)
+    assert done.conditions == ["7x6", "7x6 jpeg 30", "16x16", "16x16 jpeg 30", FULL_SIZE]
+    assert [(row.method, row.score_kind) for row in done.rows if row.condition == "16x16 jpeg 30"] == [
+        ("bilinear", "original"),
+        ("lanczos", "original"),
+        ("tiny", "generated"),
+        ("tiny", "fused"),
+    ]
+    assert done.provenance["preset"] == "code"
+    assert "lanczos enlarging" in (tmp_path / evaluating.REPORT).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"preset": "published"}, "--preset is 'published'"),
+        ({"baselines": ("bilinear", "nearest")}, "--baselines is 'nearest'"),
+        ({"baselines": ()}, "--baselines"),
+        ({"baselines": ("bilinear", "bilinear")}, "--baselines"),
+        ({"scales": (16, 200)}, "--scales"),
+        ({"degrade": ("jpeg=30",)}, "--sizes"),
+        ({"degrade": ("fog=1",), "scales": (8,)}, "fog"),
+        ({"preset": "code", "normalise": "z", "cohort": Path("cohort.csv")}, "--preset code"),
+        ({"scales": (8,), "translate": "gallery"}, "--translate gallery"),
+        ({"shape_by": Path("no_run")}, "no_run"),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_what_cannot_be_asked_is_named(wrong: dict[str, Any], named: str, listed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=named):
+        evaluating.evaluate(evaluating.Request(runs=[], faces=listed, **wrong), judge(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_that_finds_shapes_of_another_crop_is_refused(listed: Path, tmp_path: Path) -> None:
+    other = drawn.untrained_run(tmp_path / "other", crop="arcface")
+    request = evaluating.Request(runs=[], faces=listed, shape_by=other)
+    with pytest.raises(ValueError, match="--crop arcface"):
+        evaluating.evaluate(request, judge(), tmp_path / "out")
+
+
 def test_provenance_says_what_was_run(run: Path, listed: Path, tmp_path: Path) -> None:
     request = evaluating.Request(runs=[str(run)], faces=listed, convention="cp2tform")
     told = evaluating.evaluate(request, judge(), tmp_path).provenance

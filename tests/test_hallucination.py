@@ -38,9 +38,21 @@ def test_reduced_face_is_cv2_cubic_of_the_picture_within_one_level(height: int, 
     assert np.abs(np.round(levels) - wanted).max() <= 1
 
 
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+FLAGS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
+def test_published_path_enlarges_as_cv2_enlarges_the_picture(kernel: Kernel) -> None:
+    source = reduce(aligned_faces(), 7, 6)
+    made = enlarge(source, CROP, kernel, "code")
+    size = (CROP.width, CROP.height)
+    wanted = [cv2.resize(picture, size, interpolation=FLAGS[kernel]) for picture in images.to_pictures(source)]
+    assert torch.equal(made, images.to_faces(np.stack(wanted)))
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
 def test_enlarged_face_is_cv2_of_the_picture_within_one_level(kernel: Kernel) -> None:
-    flag = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[kernel]
+    flag = FLAGS[kernel]
     source = reduce(aligned_faces(), 7, 6)
     pictures = images.to_pictures(source)
     wanted = np.stack([cv2.resize(picture, (CROP.width, CROP.height), interpolation=flag) for picture in pictures])
@@ -69,14 +81,26 @@ def test_small_face_is_generated_truncated_to_eight_bits_and_enlarged_by_cubic(
     wanted = np.stack(
         [cv2.resize(picture, (CROP.width, CROP.height), interpolation=cv2.INTER_CUBIC) for picture in truncated]
     )
+    made = hallucinate(built, source, "code")
+    assert np.array_equal(np.round(made.permute(0, 2, 3, 1).numpy() * 255), wanted)
+
+
+@pytest.mark.parametrize("size", [(7, 6), (14, 12)])
+def test_clean_path_enlarges_what_was_generated_without_rounding(size: tuple[int, int]) -> None:
+    built = method(8.0)
+    source = reduce(aligned_faces(), *size)
+    generated = built.generate(source).permute(0, 2, 3, 1).contiguous().numpy()
+    shape = (CROP.width, CROP.height)
+    wanted = [cv2.resize(face, shape, interpolation=cv2.INTER_CUBIC).clip(0, 1) for face in generated]
     made = hallucinate(built, source)
-    assert np.abs(made.permute(0, 2, 3, 1).numpy() * 255 - wanted).max() <= 1
+    assert np.abs(made.permute(0, 2, 3, 1).numpy() - np.stack(wanted)).max() < 1e-5
 
 
 def test_face_generated_at_the_crops_size_is_not_touched() -> None:
     built = method()
     source = reduce(aligned_faces(), 28, 24)
     assert torch.equal(hallucinate(built, source), built.generate(source))
+    assert torch.equal(hallucinate(built, source, "code"), built.generate(source))
 
 
 def test_untrained_run_generates_the_same_before_and_after_loading(tmp_path: Path) -> None:

@@ -440,7 +440,10 @@ def test_conversions_refuse_other_shapes_and_nan():
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("factor", [1 / 16, 1 / 8, 1 / 4, 1 / 2, 2, 4])
-@pytest.mark.parametrize(("kernel", "flag"), [("bicubic", cv2.INTER_CUBIC), ("bilinear", cv2.INTER_LINEAR)])
+@pytest.mark.parametrize(
+    ("kernel", "flag"),
+    [("bicubic", cv2.INTER_CUBIC), ("bilinear", cv2.INTER_LINEAR), ("lanczos", cv2.INTER_LANCZOS4)],
+)
 def test_resize_equals_opencv_on_floats(kernel, flag, factor, size):
     height, width = int(size[0] * factor), int(size[1] * factor)
     faces = torch.rand(2, 3, *size)
@@ -451,11 +454,12 @@ def test_resize_equals_opencv_on_floats(kernel, flag, factor, size):
 
 @settings(max_examples=20)
 @given(st.integers(4, 40), st.integers(4, 40), st.integers(2, 60), st.integers(2, 60))
-def test_resize_equals_opencv_between_any_sizes(height, width, new_height, new_width):
+@pytest.mark.parametrize(("kernel", "flag"), [("bicubic", cv2.INTER_CUBIC), ("lanczos", cv2.INTER_LANCZOS4)])
+def test_resize_equals_opencv_between_any_sizes(kernel, flag, height, width, new_height, new_width):
     faces = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     picture = faces[0].permute(1, 2, 0).contiguous().numpy()
-    theirs = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_CUBIC)
-    ours = images.resize(faces, new_height, new_width)[0].permute(1, 2, 0).numpy()
+    theirs = cv2.resize(picture, (new_width, new_height), interpolation=flag)
+    ours = images.resize(faces, new_height, new_width, kernel)[0].permute(1, 2, 0).numpy()
     assert np.abs(ours - theirs).max() < 1e-4  # positions of odd ratios are rounded differently in float32
 
 
@@ -467,10 +471,16 @@ def test_antialiased_resize_equals_pillow():
         np.testing.assert_allclose(images.resize(faces, 16, 12, kernel, antialias=True)[0, 0], expected, atol=1e-5)
 
 
-def test_resize_passes_gradients():
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos"])
+def test_resize_passes_gradients(kernel):
     faces = torch.rand(1, 3, 8, 8, requires_grad=True)
-    (gradient,) = torch.autograd.grad(images.resize(faces, 32, 32).sum(), faces)
+    (gradient,) = torch.autograd.grad(images.resize(faces, 32, 32, kernel).sum(), faces)
     assert (gradient > 0).all()
+
+
+def test_lanczos_does_not_widen():
+    with pytest.raises(ValueError, match="lanczos"):
+        images.resize(torch.rand(1, 3, 8, 8), 4, 4, "lanczos", antialias=True)
 
 
 def test_grid_places_faces_in_equal_cells_and_enlarges_small_ones_by_pixels():

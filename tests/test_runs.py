@@ -262,7 +262,7 @@ def test_weights_are_the_best_or_the_last(run: Run) -> None:
 
 
 def test_load_of_a_folder_that_is_no_run_says_what_is_missing(tmp_path: Path, run: Run) -> None:
-    with pytest.raises(ValueError, match=r"is not a run: it has no recipe\.toml"):
+    with pytest.raises(ValueError, match=r"nothing is not a run: there is no such folder.*shipped"):
         runs.load(tmp_path / "nothing")
     with pytest.raises(ValueError, match="neither weights.safetensors nor a checkpoint: train it first"):
         runs.load(run.folder)

@@ -29,6 +29,9 @@ from facebridge.cli.options import (
     name_bad,
     one_of,
     parsed_size,
+    probe_sizes,
+    whole_numbers,
+    words,
 )
 from facebridge.cli.sample import sample
 from facebridge.stopping import Stopped
@@ -103,7 +106,7 @@ def train(
 
 @app.command()
 def generate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[str, typer.Argument(help="Run folder, or one of `facebridge methods --shipped`.")],
     faces: Annotated[str, typer.Argument(help="Face list, folder of pictures, a picture, or folder or URL of shards.")],
     folder: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder to write to; or --out.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to.")] = None,
@@ -128,6 +131,15 @@ def generate(
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Also write the whole pictures with the faces put back, in OUT/full.")
     ] = False,
+    squeezed: Annotated[
+        bool,
+        typer.Option(
+            "--squeezed", help="Aligned faces may have other proportions than their crop and show all of it, as 16x16."
+        ),
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor computes in it.")
+    ] = "float32",
     device: Device = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Rows of the list that go through the network together.")] = 16,
     workers: Annotated[
@@ -142,6 +154,7 @@ def generate(
     from facebridge import bit_depths, generating, source_faces
     from facebridge.data.opening import is_shards
     from facebridge.landmarks import Choose
+    from facebridge.precision import Precision
 
     if folder is not None and out is not None:
         raise ValueError(f"two folders to write to, {folder} and {out}: give one of them")
@@ -149,16 +162,25 @@ def generate(
     if out is None:
         raise ValueError("say where to write: a folder after the pictures, or --out FOLDER")
     ending = one_of("--format", form, generating.Ending)
+    arithmetic = one_of("--precision", precision, Precision)
     if not weights and (turned or min_face_px):
         raise ValueError("--turned and --min-face-px say how faces are found: add --weights FILE")
     if is_shards(faces):
-        if weights or paste_back or landmarks or aligned or levels != "auto":
+        if weights or paste_back or landmarks or aligned or squeezed or levels != "auto":
             raise ValueError(
-                f"{faces} holds aligned faces in shards: --weights, --landmarks, --aligned, --levels and --paste-back "
-                "are for pictures"
+                f"{faces} holds aligned faces in shards: --weights, --landmarks, --aligned, --squeezed, --levels and "
+                "--paste-back are for pictures"
             )
         done = generating.generate_from_shards(
-            run, faces, out, parsed_size(size), ending=ending, device=device, batch_size=batch, workers=workers
+            run,
+            faces,
+            out,
+            parsed_size(size),
+            ending=ending,
+            precision=arithmetic,
+            device=device,
+            batch_size=batch,
+            workers=workers,
         )
     else:
         done = generating.generate(
@@ -172,6 +194,8 @@ def generate(
             levels=bit_depths.parsed(levels),
             ending=ending,
             paste_back=paste_back,
+            squeezed=squeezed,
+            precision=arithmetic,
             device=device,
             batch_size=batch,
             workers=workers,
@@ -232,10 +256,33 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("evaluation"),
     weights: Weights = None,
     settings: Settings = None,
-    mirror: Annotated[str, typer.Option(help="none, sum or concatenate.")] = "sum",
+    mirror: Annotated[
+        str | None, typer.Option(help="none, sum or concatenate; default sum, of the preset code concatenate.")
+    ] = None,
     sizes: Annotated[
-        str, typer.Option(help="Sizes of the probes, HEIGHTxWIDTH, comma-separated; empty: as they are.")
+        str, typer.Option(help="Sizes of the probes, HEIGHTxWIDTH, comma-separated; without any: as they are.")
     ] = "",
+    scales: Annotated[
+        str, typer.Option(help="More sizes: the crop's through 16, 8, 4 ..., comma-separated (1: the full size).")
+    ] = "",
+    squares: Annotated[str, typer.Option("--size", help="More sizes: sides of squares, px, comma-separated.")] = "",
+    degrade: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="blur=1,noise=5,jpeg=30 (px of the small picture, levels, quality; any of them) or antialias: one "
+            "condition more at every size. May be repeated."
+        ),
+    ] = None,
+    baselines: Annotated[
+        str, typer.Option(help="Plain enlarging to compare with: bilinear, bicubic, lanczos, comma-separated.")
+    ] = "bilinear,bicubic",
+    preset: Annotated[
+        str, typer.Option(help="clean, or code: as SR_LRFR's test script has it (8 bits, cv2, grid of thresholds).")
+    ] = "clean",
+    shape_by: Annotated[
+        Path | None,
+        typer.Option(help="Run of face_priors, or ONNX file of 68 landmarks: also measure landmarks and parts."),
+    ] = None,
     crop: Annotated[str, typer.Option(help="How the faces are aligned.")] = "sphereface",
     convention: Annotated[str, typer.Option(help="umeyama or cp2tform.")] = "umeyama",
     root: Root = None,
@@ -263,11 +310,15 @@ def evaluate(
     translate: Annotated[
         str, typer.Option(help="Whose faces the runs make: probe, or gallery (visible light to near-infrared).")
     ] = "probe",
+    precision: Annotated[
+        str, typer.Option(help="Arithmetic that the runs generate in: float32 or bfloat16.")
+    ] = "float32",
     title: Annotated[str, typer.Option(help="Title of the report.")] = "Evaluation",
 ) -> None:
     """Match hallucinated and plain probes against a gallery; writes figures, scores and the report."""
     from facebridge import evaluating
     from facebridge.embedding import JudgeSettings
+    from facebridge.precision import Precision
 
     protocols = expanded(protocol or [])
     request = evaluating.Request(
@@ -277,7 +328,12 @@ def evaluate(
         root=root,
         landmarks=landmarks,
         aligned=aligned,
-        sizes=tuple(found for text in sizes.split(",") if text.strip() and (found := parsed_size(text.strip()))),
+        sizes=probe_sizes(sizes, squares),
+        scales=tuple(whole_numbers("--scales", scales)),
+        degrade=tuple(degrade or ()),
+        baselines=tuple(words(baselines)),
+        preset=preset,
+        shape_by=shape_by,
         crop=crop,
         convention=convention,
         title=title,
@@ -286,8 +342,10 @@ def evaluate(
         cohort=cohort,
         top=top,
         calibrate=calibrate,
+        precision=one_of("--precision", precision, Precision),
         translate=translate,
     )
+    mirror = mirror or ("concatenate" if preset == "code" else "sum")
     judge = JudgeSettings(recogniser, weights, tuple(settings or ()), mirror)
     if len(protocols) > 1:
         figures, evaluations = evaluating.evaluate_folds(request, protocols, judge, out)
@@ -320,12 +378,17 @@ def report(
 def methods(
     recognisers: Annotated[bool, typer.Option("--recognisers", help="List the recognisers instead.")] = False,
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
+    shipped: Annotated[bool, typer.Option("--shipped", help="List the shipped trained runs instead.")] = False,
 ) -> None:
-    """What there is: methods, recognisers, recipes."""
+    """What there is: methods, recognisers, recipes, trained runs."""
     if recipes:
         from facebridge import recipe
 
         names = recipe.names()
+    elif shipped:
+        from facebridge import shipped as shipped_runs
+
+        names = shipped_runs.names()
     elif recognisers:
         from facebridge import recognisers as found
 

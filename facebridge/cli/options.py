@@ -64,6 +64,36 @@ def parsed_size(text: str) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def probe_sizes(sizes: str, squares: str) -> tuple[tuple[int, int], ...]:
+    """The sizes of two comma-separated lists: HEIGHTxWIDTH, and sides of squares.
+
+    Raises:
+        ValueError: if one cannot be read.
+    """
+    listed = [parsed_size(text) for text in words(sizes)]
+    if None in listed:
+        raise ValueError(f"cannot read the sizes {sizes!r}: write HEIGHTxWIDTH, such as 14x12,28x24")
+    sides = whole_numbers("--size", squares)
+    return (*(size for size in listed if size is not None), *((side, side) for side in sides))
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """The numbers, 1 or more, of a comma-separated list.
+
+    Raises:
+        ValueError: if one cannot be read.
+    """
+    listed = words(text)
+    if not all(word.isascii() and word.isdecimal() and len(word) < 6 and int(word) for word in listed):
+        raise ValueError(f"{option} is {text!r}; expected whole numbers from 1, comma-separated, such as 16,8,4")
+    return [int(word) for word in listed]
+
+
+def words(text: str) -> list[str]:
+    """What stands between the commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def expanded(paths: Sequence[Path]) -> list[Path]:
     """The paths, patterns replaced by the files that they mean, sorted.
 

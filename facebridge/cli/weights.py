@@ -7,18 +7,20 @@ import typer
 
 if TYPE_CHECKING:
     from facebridge.weight_card import Card
+    from facebridge.weight_store import Entries
 
 app = typer.Typer(help="Keep weights in a store, look into weight files, convert published ones.", no_args_is_help=True)
 
 
 @app.command("list")
 def weights_list() -> None:
-    """The recognisers that come with the project and the weights of your store."""
+    """The recognisers and trained methods that come with the project, and the weights of your store."""
     from facebridge import weight_card, weight_store
 
-    shipped, stored = weight_store.shipped(), weight_store.entries()
+    shipped, runs, stored = weight_store.shipped(), _shipped_runs(), weight_store.entries()
     head = ("name", "kind", "layout", "parameters", "size", "licence", "where")
-    rows = [_row(card, "shipped") for card in shipped.cards] + [_row(card, "store") for card in stored.cards]
+    rows = [_row(card, "shipped") for card in (*shipped.cards, *runs.cards)]
+    rows += [_row(card, "store") for card in stored.cards]
     for line in _aligned([head, *rows]):
         typer.echo(line)
     where = weight_store.folder()
@@ -26,7 +28,7 @@ def weights_list() -> None:
     unclear = [card.name for card in stored.cards if card.licence == weight_card.UNKNOWN_LICENCE]
     if unclear:
         typer.echo(f"licence unknown, ask before you use or pass on: {', '.join(unclear)}")
-    for problem in (*shipped.problems, *stored.problems):
+    for problem in (*shipped.problems, *runs.problems, *stored.problems):
         typer.echo(f"left out: {problem}", err=True)
 
 
@@ -36,11 +38,15 @@ def weights_show(
 ) -> None:
     """The card of an entry, its file compared with it; then its tensors: names, shapes, types."""
     from facebridge import recognisers, weight_card, weight_store, weights
+    from facebridge import shipped as shipped_runs
 
     path = Path(what)
     if what in recognisers.shipped():
         path = recognisers.SHIPPED / f"{what}.safetensors"
         _tell(weight_card.shipped(what), path)
+    elif what in shipped_runs.names():
+        path = shipped_runs.FOLDER / what / shipped_runs.WEIGHTS
+        _tell(weight_card.of_shipped_run(what), path)
     elif weight_store.holds(what):
         path = weight_store.path(what)
         _tell(weight_store.card(what), path)
@@ -111,6 +117,20 @@ def weights_convert(
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.write(out, tensors, {"converted from": source.name, "layout of": layout})
     typer.echo(f"{out}: {len(tensors)} tensors")
+
+
+def _shipped_runs() -> "Entries":
+    """The trained methods that come with the project, and what is wrong with those that cannot be used."""
+    from facebridge import shipped, weight_card
+    from facebridge.weight_store import Entries
+
+    found = Entries([], [])
+    for name in shipped.names():
+        try:
+            found.cards.append(weight_card.of_shipped_run(name))
+        except (ValueError, OSError) as error:
+            found.problems.append(str(error))
+    return found
 
 
 def _row(card: "Card", where: str) -> tuple[str, ...]:

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from facebridge import images
+from facebridge.degradation import Degradation
 from facebridge.evaluation.comparison import Comparison
 from facebridge.evaluation.result import Example
-from facebridge.evaluation.setting import FULL_SIZE, Setting, face
+from facebridge.evaluation.setting import FULL_SIZE, Setting, face, numbers
 from facebridge.evaluation.ways import AS_IT_IS, Way
-from facebridge.hallucination import reduce
 
 SHOWN = 3
 """Best cases of a condition, and as many worst ones."""
 
-Plan = Sequence[tuple[str, tuple[int, int], Way]]
+Plan = Sequence[tuple[str, Degradation, Way]]
 Scores = Mapping[tuple[str, str, str], NDArray[np.floating]]
 
 
@@ -28,7 +28,7 @@ def choose(comparison: Comparison, scores: Scores, plan: Plan, setting: Setting,
     Args:
         comparison: who is compared with whom.
         scores: by condition, way and kind.
-        plan: condition, size and way of every row.
+        plan: condition, what it does to a face, and way, of every row.
         setting: crop, sizes, baseline.
         out: the evaluation folder; pictures go to its `pictures/`.
     """
@@ -38,7 +38,7 @@ def choose(comparison: Comparison, scores: Scores, plan: Plan, setting: Setting,
         generated = [way for way in ways if way.generated]
         if not generated:
             continue
-        size = next(size for name, size, _ in plan if name == condition)
+        degradation = next(each for name, each, _ in plan if name == condition)
         baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
         probes, gallery, before = comparison.genuine_scores(scores[condition, baseline, "original"])
         after = comparison.genuine_scores(scores[condition, generated[-1].name, "generated"])[2]
@@ -48,7 +48,7 @@ def choose(comparison: Comparison, scores: Scores, plan: Plan, setting: Setting,
                     way.name: float(comparison.genuine_scores(scores[_key(condition, way)])[2][place]) for way in ways
                 }
                 pair = int(probes[place]), int(gallery[place])
-                shown.append(_example(comparison, pair, condition, size, ways, of_ways, title, setting, out))
+                shown.append(_example(comparison, pair, condition, degradation, ways, of_ways, title, setting, out))
     return shown
 
 
@@ -74,7 +74,7 @@ def _example(
     comparison: Comparison,
     pair: tuple[int, int],
     condition: str,
-    size: tuple[int, int],
+    degradation: Degradation,
     ways: Sequence[Way],
     of_ways: dict[str, float],
     title: str,
@@ -84,7 +84,7 @@ def _example(
     """A probe and what is made of it; where the gallery's face is made, that one, with the probe as the target."""
     probe, gallery = pair
     target = images.to_faces(face(comparison.probe, probe, setting)[None])
-    source = reduce(target, *size)
+    source = degradation.apply(target, numbers(comparison.probe.take([probe])))
     if any(way.side == "gallery" for way in ways):
         source = images.to_faces(face(comparison.gallery, gallery, setting)[None])
     stem = f"{condition.replace(' ', '_')}-{probe:05d}"

@@ -1,10 +1,7 @@
 """One evaluation, from pictures to figures: probes are degraded, made anew in several ways, matched and judged."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,18 +10,18 @@ from torch import Tensor
 
 from facebridge import images
 from facebridge.data.face_list import FaceList
-from facebridge.evaluation import examples, fidelity, matching
+from facebridge.evaluation import differences, examples, matching
+from facebridge.evaluation.accuracy import accuracy_figures
 from facebridge.evaluation.comparison import Comparison, Scores
 from facebridge.evaluation.groups import THRESHOLD_FALSE_ACCEPT_RATES, Grouping, Members, by_group, members
+from facebridge.evaluation.probes import MadeProbes, Plan, planned
 from facebridge.evaluation.result import Evaluation, Figure, Row
 from facebridge.evaluation.setting import FULL_SIZE, Setting, face
+from facebridge.evaluation.speed import Clock
 from facebridge.evaluation.ways import AS_IT_IS, FACES_PER_BLOCK, Judge, Way
-from facebridge.hallucination import reduce
 from facebridge.images import BadPicture
 
 SCORES = "scores.npz"
-MATCHING_RUNS = 6
-"""How often the probes are matched once more, to tell how fast."""
 
 Advance = Callable[[int, int], None]
 """Told of the faces done and of all faces."""
@@ -67,42 +64,31 @@ def evaluate(
     for grouping in by:
         members(grouping, comparison.probe, comparison.gallery)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
-    plan = [(name, size, way) for name, size in setting.conditions().items() for way in _ways_at(name, ways, setting)]
-    usable_gallery, bad_gallery = _readable(comparison.gallery, setting)
-    usable_probe, bad_probe = _readable(comparison.probe, setting)
-    comparison = comparison.only(usable_gallery, usable_probe)
-    refused = {str(bad.path): bad.cause for bad in bad_gallery + bad_probe}
-    total = len(comparison.gallery) + len(comparison.probe)
-    clock = _Clock()
-    galleries = {}
-    for way in [AS_IT_IS, *(way for _, _, way in plan if way.side == "gallery")]:
-        galleries[way.name] = _embed_gallery(
-            comparison.gallery, way, judge, setting, clock, lambda done: advance(done, total)
-        )
-    gallery = galleries[AS_IT_IS.name]
-    made = _Made([(condition, way.name) for condition, _, way in plan])
+    comparison, refused = _usable(comparison, setting)
+    plan, clock = planned(ways, setting), Clock()
+    num_gallery, total = len(comparison.gallery), len(comparison.gallery) + len(comparison.probe)
+    galleries = _galleries(comparison, plan, judge, setting, clock, lambda done: advance(done, total))
+    made = MadeProbes(comparison, plan, judge, setting)
     for start, faces in _blocks(comparison.probe, setting, clock):
         with clock.of("embedding", len(faces)):
             whole = judge.embed(AS_IT_IS, faces, setting.crop)
-        for condition, size, way in plan:
-            made.add(condition, way, reduce(faces, *size), faces, whole, judge, setting)
-        advance(len(comparison.gallery) + start + len(faces), total)
+        made.add(start, faces, whole)
+        advance(num_gallery + start + len(faces), total)
     divisions = [members(grouping, comparison.probe, comparison.gallery) for grouping in by]
-    rows, scores = _rows(comparison, galleries, made, plan, setting, divisions, far)
+    rows, scores = _rows(comparison, galleries, made, setting, divisions, far)
     plain(comparison, scores[FULL_SIZE, AS_IT_IS.name, "original"])
-    clock.time_matching(comparison, np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name]), gallery)
-    shown = examples.choose(comparison, scores, plan, setting, out)
+    clock.time_matching(comparison, made.embeddings(FULL_SIZE, AS_IT_IS), galleries[AS_IT_IS.name])
     evaluation = Evaluation(
         title=setting.title,
         protocol=comparison.describe(),
         conditions=list(setting.conditions()),
         rows=rows,
-        examples=shown,
+        examples=examples.choose(comparison, scores, plan, setting, out),
         provenance={
             **setting.provenance,
             "speed": clock.speed(judge),
             "pictures used": total,
-            "pictures refused": [{"picture": name, "cause": cause} for name, cause in refused.items()],
+            "pictures refused": refused,
         },
     )
     _write_scores(comparison, scores, out / SCORES)
@@ -110,113 +96,29 @@ def evaluate(
     return evaluation
 
 
-@dataclass
-class _Clock:
-    """Seconds that parts of the work took, and what was done in them; the first of each part warms up."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    counts: dict[str, list[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def of(self, part: str, count: int) -> Iterator[None]:
-        """Time what is done inside; count: faces or pairs."""
-        start = perf_counter()
-        yield
-        self.seconds.setdefault(part, []).append(perf_counter() - start)
-        self.counts.setdefault(part, []).append(count)
-
-    def time_matching(self, comparison: Comparison, probe: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:
-        """Match the probes some times more."""
-        for _ in range(MATCHING_RUNS):
-            with self.of("matching", len(comparison.compared.genuine)):
-                comparison.scores(probe, gallery)
-
-    def speed(self, judge: Judge) -> dict[str, str | int | float]:
-        """What an evaluation keeps of it: rates a second, of the judge."""
-        reading, embedding, matched = (self._seconds_each(part) for part in ("reading", "embedding", "matching"))
-        return {
-            "recogniser": judge.recogniser.name,
-            "mirror": judge.mirror,
-            "threads": judge.threads,
-            "faces_embedded_per_sec": _rounded(1 / embedding),
-            "faces_read_aligned_and_embedded_per_sec": _rounded(1 / (reading + embedding)),
-            "pairs_matched_per_sec": _rounded(1 / matched),
-        }
-
-    def _seconds_each(self, part: str) -> float:
-        first = 1 if len(self.counts[part]) > 1 else 0
-        return sum(self.seconds[part][first:]) / sum(self.counts[part][first:])
-
-
-def _rounded(rate: float) -> float:
-    """To three digits: more would be noise."""
-    return float(f"{rate:.3g}")
-
-
-class _Made:
-    """Embeddings and fidelity of the probes, by condition and way."""
-
-    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
-        self.embeddings: dict[tuple[str, str], list[NDArray[np.float32]]] = {key: [] for key in keys}
-        self.fidelity: dict[tuple[str, str], dict[str, list[NDArray[np.floating]]]] = {
-            key: {"psnr": [], "ssim": [], "identity_similarity": []} for key in keys
-        }
-
-    def add(
-        self,
-        condition: str,
-        way: Way,
-        source: Tensor,
-        faces: Tensor,
-        whole: NDArray[np.float32],
-        judge: Judge,
-        setting: Setting,
-    ) -> None:
-        """One block of probes at one condition, made one way, against the same faces at full size (`whole`: theirs)."""
-        key = (condition, way.name)
-        embeddings = whole if way is AS_IT_IS or way.side == "gallery" else judge.embed(way, source, setting.crop)
-        self.embeddings[key].append(embeddings)
-        if condition == FULL_SIZE:
-            return
-        made = way.make(source)
-        found = self.fidelity[key]
-        found["psnr"].append(np.asarray(fidelity.psnr(made, faces)))
-        found["ssim"].append(np.asarray(fidelity.ssim(made, faces)))
-        found["identity_similarity"].append(np.asarray(fidelity.identity_similarity(embeddings, whole)))
-
-
 def _rows(
     comparison: Comparison,
     galleries: Mapping[str, NDArray[np.float32]],
-    made: _Made,
-    plan: Sequence[tuple[str, tuple[int, int], Way]],
+    made: MadeProbes,
     setting: Setting,
     divisions: Sequence[Members],
     far: Sequence[float],
 ) -> tuple[list[Row], dict[tuple[str, str, str], NDArray[np.floating]]]:
     rows: list[Row] = []
     scores: dict[tuple[str, str, str], NDArray[np.floating]] = {}
-    whole = np.concatenate(made.embeddings[FULL_SIZE, AS_IT_IS.name])
-    for condition, _, way in plan:
-        key = (condition, way.name)
-        embeddings = np.concatenate(made.embeddings[key])
-        found = _scores(comparison, embeddings, galleries.get(way.name, galleries[AS_IT_IS.name]), setting)
-        extra = {
-            name: comparison.mean_over_probes(np.concatenate(values))
-            for name, values in made.fidelity[key].items()
-            if values
-        }
-        if condition != FULL_SIZE and len(whole) > 1:
-            extra["frechet"] = Figure(fidelity.frechet_distance(embeddings, whole))
+    for condition, _, way in made.plan:
+        gallery = galleries.get(way.name, galleries[AS_IT_IS.name])
+        found = _scores(comparison, made.embeddings(condition, way), gallery, setting)
         kind = "generated" if way.generated else "original"
         scores[(condition, way.name, kind)] = found
-        rows.append(_row(comparison, found, condition, way.name, kind, extra, divisions, far))
+        near = made.figures(condition, way)
+        rows.append(_row(comparison, found, condition, way.name, kind, near, setting, divisions, far))
         baseline = AS_IT_IS.name if condition == FULL_SIZE else setting.baseline
         original = scores.get((condition, baseline, "original"))
         if way.generated and original is not None:
             fused = matching.fuse(original, found)
             scores[(condition, way.name, "fused")] = fused
-            rows.append(_row(comparison, fused, condition, way.name, "fused", {}, divisions, far))
+            rows.append(_row(comparison, fused, condition, way.name, "fused", {}, setting, divisions, far))
     return rows, scores
 
 
@@ -237,17 +139,19 @@ def _row(
     condition: str,
     name: str,
     kind: Any,
-    extra: dict[str, Figure],
+    near: dict[str, Figure],
+    setting: Setting,
     divisions: Sequence[Members],
     far: Sequence[float],
 ) -> Row:
     judged = comparison.judge(scores)
+    figures = judged.figures | _by_the_rule(comparison, scores, setting) | near
     found = comparison.found(scores) if divisions else None
     return Row(
         method=name,
         condition=condition,
         score_kind=kind,
-        figures={**judged.figures, **extra},
+        figures=figures,
         curve_roc=judged.curve_roc,
         curve_cmc=judged.curve_cmc,
         histogram=judged.histogram,
@@ -256,8 +160,18 @@ def _row(
     )
 
 
+def _by_the_rule(comparison: Comparison, scores: Scores, setting: Setting) -> dict[str, Figure]:
+    """The accuracy over pairs where its threshold is found in another way than the comparison's."""
+    fold = comparison.truth().get("fold")
+    if fold is None or setting.threshold_rule == "exact":
+        return {}
+    held = comparison.compared
+    people = held.gallery_person, held.probe_person
+    return accuracy_figures(scores, held.genuine, fold, *people, setting.threshold_rule)
+
+
 def _write_scores(comparison: Comparison, scores: dict[tuple[str, str, str], NDArray[np.floating]], path: Path) -> None:
-    arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | comparison.truth()
+    arrays: dict[str, Any] = {"/".join(key): value for key, value in scores.items()} | differences.truth(comparison)
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -269,18 +183,21 @@ def _check_names(ways: Sequence[Way]) -> None:
         raise ValueError(f"two rows would be called {twice[0]!r}: tell the runs apart with NAME=RUN")
 
 
-def _ways_at(condition: str, ways: Sequence[Way], setting: Setting) -> list[Way]:
-    """At full size nothing has to be enlarged; methods come in there only where nothing is reduced.
-
-    Probes alone are reduced: whoever makes the gallery's faces has nothing to do with sizes.
-    """
-    if condition != FULL_SIZE:
-        return [way for way in ways if way.side == "probe"]
-    return [AS_IT_IS, *(way for way in ways if way.generated and not setting.sizes)]
+def _galleries(
+    comparison: Comparison,
+    plan: Plan,
+    judge: Judge,
+    setting: Setting,
+    clock: Clock,
+    advance: Callable[[int], None],
+) -> dict[str, NDArray[np.float32]]:
+    """Embeddings of the gallery's faces, as they are and by each way that makes them."""
+    ways = [AS_IT_IS, *(way for _, _, way in plan if way.side == "gallery")]
+    return {way.name: _embed_gallery(comparison.gallery, way, judge, setting, clock, advance) for way in ways}
 
 
 def _embed_gallery(
-    faces: FaceList, way: Way, judge: Judge, setting: Setting, clock: _Clock, advance: Callable[[int], None]
+    faces: FaceList, way: Way, judge: Judge, setting: Setting, clock: Clock, advance: Callable[[int], None]
 ) -> NDArray[np.float32]:
     found = []
     for start, block in _blocks(faces, setting, clock):
@@ -290,12 +207,21 @@ def _embed_gallery(
     return np.concatenate(found)
 
 
-def _blocks(faces: FaceList, setting: Setting, clock: _Clock) -> Iterator[tuple[int, Tensor]]:
+def _blocks(faces: FaceList, setting: Setting, clock: Clock) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(faces), FACES_PER_BLOCK):
         rows = range(start, min(start + FACES_PER_BLOCK, len(faces)))
         with clock.of("reading", len(rows)):
             block = images.to_faces(np.stack([face(faces, row, setting) for row in rows]))
         yield start, block
+
+
+def _usable(comparison: Comparison, setting: Setting) -> tuple[Comparison, list[dict[str, str]]]:
+    """What is left of a comparison with the pictures that can be used, and the others with the cause, each once."""
+    usable_gallery, bad_gallery = _readable(comparison.gallery, setting)
+    usable_probe, bad_probe = _readable(comparison.probe, setting)
+    refused = {str(bad.path): bad.cause for bad in bad_gallery + bad_probe}
+    named = [{"picture": name, "cause": cause} for name, cause in refused.items()]
+    return comparison.only(usable_gallery, usable_probe), named
 
 
 def _readable(faces: FaceList, setting: Setting) -> tuple[NDArray[np.bool_], list[BadPicture]]:

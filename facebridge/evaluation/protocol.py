@@ -12,6 +12,8 @@ from facebridge.data.face_list import FaceList
 TRUE_WORDS = {"1": True, "true": True, "0": False, "false": False}
 PAIR_COLUMNS = ("path_a", "path_b", "genuine")
 OPTIONAL_PAIR_COLUMNS = ("fold", "identity_a", "identity_b")
+LFW_VIEW_2 = ("pairs.txt", "lfw_pairs.txt")
+"""As it is published, and as SR_LRFR's loader calls it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class GalleryProtocol:
 def read_pairs(path: Path) -> PairProtocol:
     """Read a pair list: a CSV (`read_pair_table`), or LFW's own layout otherwise (`read_lfw_pairs`)."""
     return read_pair_table(path) if path.suffix.lower() == ".csv" else read_lfw_pairs(path)
+
+
+def under_either_name(path: Path) -> Path:
+    """The file itself; LFW's list of view 2 is also found where it lies under its other name in the same folder."""
+    if path.name in LFW_VIEW_2 and not path.exists():
+        return next((other for name in LFW_VIEW_2 if (other := path.with_name(name)).is_file()), path)
+    return path
 
 
 def is_face_list(path: Path) -> bool:

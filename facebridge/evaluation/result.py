@@ -301,6 +301,36 @@ _METRICS = (
         as_percent=False,
     ),
     Metric(
+        "psnr_rgb",
+        "PSNR (RGB)",
+        "Peak signal-to-noise ratio between generated and target face over the three colours, values cut down to "
+        "8 bits (as scikit-image has it), mean over pictures.",
+        as_percent=False,
+        unit="dB",
+    ),
+    Metric(
+        "ssim_rgb",
+        "SSIM (RGB)",
+        "Structural similarity between generated and target face (7 x 7 uniform window, sample variances, mean over "
+        "the three colours: scikit-image's own settings), values cut down to 8 bits, mean over pictures.",
+        as_percent=False,
+    ),
+    Metric(
+        "nrmse",
+        "Landmark NRMSE",
+        "Distance between the 68 landmarks that an external network finds in the generated and in the target face, "
+        "over the distance of the outer corners of the eyes, mean over landmarks and pictures.",
+        better="lower",
+        as_percent=False,
+    ),
+    Metric(
+        "part_iou",
+        "IoU of parts",
+        "Overlap of the parts of the face that an external network finds in the generated and in the target face: "
+        "intersection over union, mean over parts and pictures.",
+        as_percent=False,
+    ),
+    Metric(
         "identity_similarity",
         "Identity similarity",
         "Cosine between the embeddings of generated and target face, mean over pictures.",

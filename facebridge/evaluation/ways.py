@@ -1,7 +1,8 @@
 """Ways of making the face that is matched - nothing, plain enlarging, a method - and the recogniser that judges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +12,14 @@ from torch import Tensor
 
 from facebridge import crops
 from facebridge.crops import Crop
-from facebridge.hallucination import enlarge, hallucinate
+from facebridge.hallucination import Preset, enlarge, hallucinate
+from facebridge.images import Kernel
 from facebridge.method import HallucinationMethod
 from facebridge.recogniser import Mirror, Recogniser
 
 FACES_PER_BLOCK = 32
+BASELINES: tuple[Kernel, ...] = ("bilinear", "bicubic")
+"""Plain enlarging that methods are compared with; the published "Bicubic" row of SR_LRFR is the bilinear one."""
 
 Side = Literal["probe", "gallery"]
 """Whose faces a way makes; the others stay as they are."""
@@ -38,17 +42,14 @@ AS_IT_IS = Way("none", lambda faces: faces)
 """No hallucination: the face is matched as it is."""
 
 
-def baselines(crop: Crop) -> list[Way]:
-    """Bilinear and true bicubic enlarging; the published "Bicubic" row of SR_LRFR is the bilinear one."""
-    return [
-        Way("bilinear", lambda faces: enlarge(faces, crop, "bilinear")),
-        Way("bicubic", lambda faces: enlarge(faces, crop, "bicubic")),
-    ]
+def baselines(crop: Crop, kernels: Sequence[Kernel] = BASELINES, preset: Preset = "clean") -> list[Way]:
+    """Plain enlarging, a way for each kernel, under its name."""
+    return [Way(kernel, partial(enlarge, crop=crop, kernel=kernel, preset=preset)) for kernel in kernels]
 
 
-def of_method(name: str, method: HallucinationMethod[Any], side: Side = "probe") -> Way:
+def of_method(name: str, method: HallucinationMethod[Any], side: Side = "probe", preset: Preset = "clean") -> Way:
     """The faces that a trained method generates."""
-    return Way(name, lambda faces: hallucinate(method, faces), generated=True, side=side)
+    return Way(name, partial(hallucinate, method, preset=preset), generated=True, side=side)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,12 @@ class Judge:
 
         Of the mirror image it is the *source* that is mirrored, and then made anew (SR_LRFR's test does so).
         """
-        features = self._features(way.make(source), crop)
+        return self.embed_made(way.make(source), way, source, crop)
+
+    @torch.no_grad()
+    def embed_made(self, made: Tensor, way: Way, source: Tensor, crop: Crop) -> NDArray[np.float32]:
+        """As `embed`, of faces that are already made of the source."""
+        features = self._features(made, crop)
         if self.mirror != "none":
             mirrored = self._features(way.make(source.flip(-1)), crop)
             features = features + mirrored if self.mirror == "sum" else torch.cat([features, mirrored], 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from facebridge.evaluation.result import METRICS, Evaluation, Figure, Metric, Row
 
-ENLARGING = ("nearest", "bilinear", "bicubic")
+ENLARGING = ("nearest", "bilinear", "bicubic", "lanczos")
 """Methods that only interpolate; with rows of original scores they are the baselines."""
 
 _NOTHING_DONE = ("none", "full size")

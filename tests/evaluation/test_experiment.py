@@ -1,7 +1,7 @@
 """An evaluation from pictures to figures equals a plain loop over pairs, and says what it left out."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from torch import Tensor
 from facebridge import crops, images, report, runs
 from facebridge.data import face_list
 from facebridge.data.face_list import FaceList
-from facebridge.evaluation import examples, experiment, result, ways
+from facebridge.degradation import Damage, Degradation
+from facebridge.evaluation import examples, experiment, result, speed, ways
 from facebridge.evaluation.comparison import Pairs, by_split
+from facebridge.evaluation.differences import difference
 from facebridge.evaluation.groups import Grouping, by_group, members
+from facebridge.evaluation.lfw import lfw_accuracy
 from facebridge.evaluation.protocol import PairProtocol
 from facebridge.evaluation.result import Evaluation
-from facebridge.evaluation.setting import FULL_SIZE, Setting
+from facebridge.evaluation.setting import FULL_SIZE, Setting, numbers
 from facebridge.evaluation.ways import Judge, Way
 from facebridge.hallucination import enlarge, hallucinate, reduce
 from facebridge.method import Method
@@ -230,9 +233,77 @@ def test_probe_of_several_genuine_pairs_is_shown_once(material: Material, tmp_pa
         ("28x24", METHOD, "generated"): np.array([0.9, 0.1, 0.0]),
     }
     (tmp_path / "pictures").mkdir()
-    plan = [("28x24", (28, 24), way)]
+    plan = [("28x24", Degradation(28, 24), way)]
     shown = examples.choose(compared, scores, plan, setting(((28, 24),)), tmp_path)
     assert [example.caption.split(":")[0] for example in shown] == ["best"]
+
+
+def test_damaged_probes_are_conditions_of_their_own_and_noise_is_of_the_picture(
+    material: Material, tmp_path: Path
+) -> None:
+    noisy = Damage(noise=20, jpeg_quality=40)
+    asked = replace(setting((SIZES[0],)), damages=(noisy,))
+    done = experiment.evaluate(
+        by_split(material.faces, "drawn"), all_ways(material.method), judge("none"), asked, tmp_path
+    )
+    assert done.conditions == ["14x12", "14x12 noise 20 jpeg 40", FULL_SIZE]
+    assert {example.condition for example in done.examples} == {"14x12", "14x12 noise 20 jpeg 40"}
+    found, plain = scores_of(tmp_path), judge("none")
+    probes = material.faces.where(split="probe")
+    wanted = []
+    for row, number in enumerate(numbers(probes)):
+        small = Degradation(14, 12, noisy).apply(aligned(probes, row), [number])
+        wanted.append(plain.embed(ways.baselines(CROP)[0], small, CROP)[0])
+    gallery = material.faces.where(split="gallery")
+    enrolled = [plain.embed(ways.AS_IT_IS, aligned(gallery, row), CROP)[0] for row in range(len(gallery))]
+    of_bilinear = found["14x12 noise 20 jpeg 40/bilinear/original"]
+    assert of_bilinear == pytest.approx(np.stack(wanted) @ np.stack(enrolled).T, abs=1e-4)
+    assert np.abs(of_bilinear - found["14x12/bilinear/original"]).max() > 1e-3
+    assert numbers(probes.take([2, 1])) == [numbers(probes)[2], numbers(probes)[1]]
+
+
+def test_published_preset_finds_the_threshold_on_a_grid(material: Material, tmp_path: Path) -> None:
+    faces = material.faces
+    compared = Pairs(all_pairs(faces), faces, "all pairs")
+    asked = replace(setting((SIZES[0],)), preset="code")
+    done = experiment.evaluate(compared, ways.baselines(CROP, preset="code"), judge("concatenate"), asked, tmp_path)
+    found = scores_of(tmp_path)
+    for row in done.rows:
+        scores = found[f"{row.condition}/{row.method}/{row.score_kind}"]
+        wanted = lfw_accuracy(scores, found["genuine"], 10, "sr_lrfr")
+        assert row.figures["accuracy"].value == pytest.approx(wanted.accuracy)
+        assert row.figures["accuracy_std"].value == pytest.approx(wanted.std)
+        assert row.figures["accuracy"].low is not None
+    gained = difference(found, found["14x12/bicubic/original"], found["14x12/bilinear/original"], "accuracy", 20)
+    by_way = [lfw_accuracy(found[f"14x12/{name}/original"], found["genuine"], 10) for name in ways.BASELINES]
+    assert gained.value == pytest.approx(by_way[1].accuracy - by_way[0].accuracy)
+
+
+def test_shape_is_measured_on_what_was_made(material: Material, tmp_path: Path) -> None:
+    class Brightest:
+        """Finds every landmark at the mean brightness, and one part or the other."""
+
+        def estimate(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+            points = torch.arange(68.0)[:, None] * torch.ones(2) + 100 * faces.mean(dim=(1, 2, 3)).view(-1, 1, 1)
+            return points, (faces.mean(1) > 0.5).to(torch.uint8)
+
+    asked = replace(setting((SIZES[0],)), shape=Brightest())
+    done = experiment.evaluate(by_split(material.faces, "drawn"), ways.baselines(CROP), judge("none"), asked, tmp_path)
+    probes = material.faces.where(split="probe")
+    shifts, overlaps = [], []
+    for row in range(len(probes)):
+        sharp = aligned(probes, row)
+        made = enlarge(reduce(sharp, 14, 12), CROP, "bilinear")
+        apart = np.sqrt(2) * (45 - 36)
+        shifts.append(np.sqrt(2) * 100 * abs(float(made.mean() - sharp.mean())) / apart)
+        maps = [np.asarray(face.mean(1) > 0.5) for face in (made, sharp)]
+        both = [((maps[0] == part) & (maps[1] == part)).sum() for part in (False, True)]
+        either = [((maps[0] == part) | (maps[1] == part)).sum() for part in (False, True)]
+        overlaps.append(np.mean([one / other for one, other in zip(both, either, strict=True) if other]))
+    row_found = done.row("bilinear", "14x12", "original")
+    assert row_found is not None
+    assert row_found.figures["nrmse"].value == pytest.approx(np.mean(shifts), rel=1e-3)
+    assert row_found.figures["part_iou"].value == pytest.approx(np.mean(overlaps), rel=1e-6)
 
 
 def test_pairs_and_gallery_with_probes_give_the_same_scores(material: Material, tmp_path: Path) -> None:
@@ -253,6 +324,8 @@ def test_pairs_and_gallery_with_probes_give_the_same_scores(material: Material, 
         "fold",
         "first",
         "second",
+        "first_person",
+        "second_person",
     }
     assert "accuracy" in done.rows[0].figures
     assert done.examples == []
@@ -341,24 +414,24 @@ def test_faces_that_cannot_be_divided_are_refused_before_anything_is_done(materi
 
 
 def test_speed_of_judge_and_matching_is_kept(material: Material) -> None:
-    speed = material.done.provenance["speed"]
-    assert (speed["recogniser"], speed["mirror"]) == ("mobile_facenet", "sum")
-    assert speed["threads"] >= 1
-    assert 0 < speed["faces_read_aligned_and_embedded_per_sec"] < speed["faces_embedded_per_sec"]
-    assert speed["pairs_matched_per_sec"] > 0
+    told = material.done.provenance["speed"]
+    assert (told["recogniser"], told["mirror"]) == ("mobile_facenet", "sum")
+    assert told["threads"] >= 1
+    assert 0 < told["faces_read_aligned_and_embedded_per_sec"] < told["faces_embedded_per_sec"]
+    assert told["pairs_matched_per_sec"] > 0
 
 
 def test_rates_are_counts_over_seconds_and_the_first_of_a_part_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0, 5, 10, 12, 20, 21, 30, 31])
-    monkeypatch.setattr(experiment, "perf_counter", lambda: next(times))
-    clock = experiment._Clock()
+    monkeypatch.setattr(speed, "perf_counter", lambda: next(times))
+    clock = speed.Clock()
     for part, count in (("embedding", 32), ("embedding", 20), ("reading", 4), ("matching", 1000)):
         with clock.of(part, count):
             pass
-    speed = clock.speed(judge())
-    assert speed["faces_embedded_per_sec"] == pytest.approx(20 / 2)
-    assert speed["faces_read_aligned_and_embedded_per_sec"] == pytest.approx(1 / (2 / 20 + 1 / 4), rel=0.01)
-    assert speed["pairs_matched_per_sec"] == 1000
+    told = clock.speed(judge())
+    assert told["faces_embedded_per_sec"] == pytest.approx(20 / 2)
+    assert told["faces_read_aligned_and_embedded_per_sec"] == pytest.approx(1 / (2 / 20 + 1 / 4), rel=0.01)
+    assert told["pairs_matched_per_sec"] == 1000
 
 
 def test_two_ways_of_one_name_are_refused(material: Material, tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import torch
 from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from facebridge.evaluation.fidelity import frechet_distance, identity_similarity, luma, psnr, ssim
+from facebridge.evaluation.fidelity import (
+    frechet_distance,
+    identity_similarity,
+    luma,
+    psnr,
+    ssim,
+    ssim_uniform,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,53 @@ def test_ssim_equals_scikit_image(faces):
             for generated, target in zip(convert(faces[0]), convert(faces[1]), strict=True)
         ]  # fmt: skip
         np.testing.assert_allclose(ssim(*faces, channels=channels), expected, atol=1e-5)
+
+
+def cut_down(tensor):
+    return (tensor.numpy() * 255 + 1e-3).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def uneven(faces):
+    """Faces between the levels of 8 bits."""
+    return faces[0] * 0.9 + 0.0013, faces[1]
+
+
+def test_figures_of_the_ports_equal_scikit_image_on_truncated_pictures(faces):
+    generated, target = uneven(faces)
+    pairs = list(zip(cut_down(generated), as_pictures(target), strict=True))
+    expected = [structural_similarity(target, made, channel_axis=-1) for made, target in pairs]
+    np.testing.assert_allclose(ssim_uniform(generated, target), expected, atol=1e-9)
+    expected = [peak_signal_noise_ratio(target, made) for made, target in pairs]
+    np.testing.assert_allclose(psnr(generated, target, "rgb", "down"), expected, atol=1e-6)
+
+
+def test_uniform_ssim_equals_a_plain_loop_over_windows(faces):
+    generated, target = (face[:1, :, :12, :10] for face in uneven(faces))
+    made, sharp = cut_down(generated)[0].astype(float), as_pictures(target)[0].astype(float)
+    found = []
+    for channel in range(3):
+        for top in range(12 - 6):
+            for left in range(10 - 6):
+                one, other = (each[top : top + 7, left : left + 7, channel].ravel() for each in (made, sharp))
+                covariance = np.cov(one, other)
+                means = one.mean(), other.mean()
+                above = (2 * means[0] * means[1] + 6.5025) * (2 * covariance[0, 1] + 58.5225)
+                below = (means[0] ** 2 + means[1] ** 2 + 6.5025) * (np.trace(covariance) + 58.5225)
+                found.append(above / below)
+    assert ssim_uniform(generated, target).tolist() == pytest.approx([np.mean(found)], abs=1e-9)
+
+
+def test_pictures_of_eight_bits_are_not_cut_down_further():
+    levels = (torch.arange(256, dtype=torch.uint8).float() / 255).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert psnr(levels, levels + 1e-9, "rgb", "down").tolist() == pytest.approx([48.1308], abs=1e-4)
+    assert psnr(levels, (levels * 255).round() / 255, "rgb", "down").tolist() == pytest.approx([48.1308], abs=1e-4)
+
+
+def test_unknown_rounding_and_small_faces_are_refused(faces):
+    with pytest.raises(ValueError, match="rounding"):
+        psnr(*faces, rounding="up")
+    with pytest.raises(ValueError, match="at least 7"):
+        ssim_uniform(torch.rand(1, 3, 6, 9), torch.rand(1, 3, 6, 9))
 
 
 def test_equal_faces_are_as_near_as_can_be(faces):

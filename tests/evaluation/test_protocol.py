@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facebridge.evaluation.protocol import is_face_list, read_gallery_and_probe, read_pairs
+from facebridge.evaluation.protocol import is_face_list, read_gallery_and_probe, read_pairs, under_either_name
 
 NAMES = st.text(st.characters(categories=["L", "Nd"], include_characters="_-."), min_size=1, max_size=12).filter(
     lambda name: name not in (".", "..")
@@ -169,6 +169,20 @@ def test_a_face_list_without_probes_is_named(tmp_path):
     path.write_text("path,identity,domain,split\na.png,A,vis,gallery\n")
     with pytest.raises(ValueError, match=r"faces\.csv: no row whose split is probe"):
         read_gallery_and_probe(path)
+
+
+@pytest.mark.parametrize("header", ["2\t3", "2 3"])
+def test_lists_of_view_2_are_found_under_either_name(tmp_path, header):
+    pairs = [f"p{pair}\t1\t2" for pair in range(3)] + [f"p{pair}\t1\tq{pair}\t1" for pair in range(3)]
+    (tmp_path / "lfw_pairs.txt").write_text("\n".join([header, *pairs, *pairs, ""]))
+    found = under_either_name(tmp_path / "pairs.txt")
+    assert found == tmp_path / "lfw_pairs.txt"
+    assert read_pairs(found).fold == (0,) * 6 + (1,) * 6
+    assert under_either_name(found) == found
+    for other in (tmp_path / "else.txt", tmp_path / "none" / "pairs.txt"):
+        assert under_either_name(other) == other
+    (tmp_path / "pairs.txt").write_text("1")
+    assert under_either_name(tmp_path / "pairs.txt") == tmp_path / "pairs.txt"
 
 
 @pytest.mark.real
