@@ -80,6 +80,12 @@ def test_without_weights_of_the_guide_no_recogniser_is_needed() -> None:
     assert losses["pixel"] == losses["total"]
 
 
+def test_the_guide_looks_after_its_steps_alone() -> None:
+    method = built(thin_recogniser(), guided_after_steps=2)
+    seen = [set(method.training_step(batch())) for _ in range(3)]
+    assert seen == [{"pixel", "total"}, {"pixel", "total"}, {"pixel", "identity", "total"}]
+
+
 def test_training_brings_a_few_faces_nearer() -> None:
     method = built(identity_weight=0.0, degraded_share=0.0)
     smooth = {"target": enlarge(torch.rand(4, 3, 14, 12, generator=torch.Generator().manual_seed(2)), CROP)}

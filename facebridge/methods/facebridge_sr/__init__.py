@@ -54,6 +54,8 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         """Weight of the differences in the recogniser's inner layers."""
         layers: tuple[str, ...] = ()
         """The layers that are compared, as the recogniser's network names its modules; none: layer_weight is idle."""
+        guided_after_steps: Annotated[int, Field(ge=0)] = 0
+        """Steps with the pixel loss alone, before the recogniser looks: they cost a third of the others."""
         guided_share: Annotated[float, Field(gt=0, le=1)] = 0.5
         """Part of each batch that the recogniser looks at; it takes most of the time of a step."""
         guide_shift_px: Weight = 2.0
@@ -105,7 +107,7 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
             batch: `target`: sharp faces (B, 3, crop.height, crop.width).
 
         Returns:
-            `pixel`; `identity` and `layers` where they have a weight; `total`.
+            `pixel`; `identity` and `layers` where they have a weight and the guide looks already; `total`.
         """
         sharp = batch["target"]
         with torch.autocast(sharp.device.type, enabled=False):
@@ -113,7 +115,7 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         generated = self._sharpened(sources)
         losses = {"pixel": functional.l1_loss(generated, signed(sharp))}
         total = losses["pixel"]
-        if self._is_guided:
+        if self._is_guided and self._steps_done >= self.config.guided_after_steps:
             assert self.guide is not None, "built without a recogniser: generation only"
             looked_at = math.ceil(self.config.guided_share * len(sharp))
             seen = self.guide.compare(unsigned(generated[:looked_at]), sharp[:looked_at])
@@ -153,6 +155,10 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
     @property
     def _is_guided(self) -> bool:
         return self.config.identity_weight > 0 or (self.config.layer_weight > 0 and bool(self.config.layers))
+
+    @property
+    def _steps_done(self) -> int:
+        return int(self.schedules["generator"].last_epoch)
 
     def _sharpened(self, enlarged: Tensor) -> Tensor:
         """Blurred faces in [0, 1] at the crop's size -> generated ones in [-1, 1], which may overshoot."""

@@ -1,0 +1,232 @@
+"""Tiny faces made large: the tables and pictures of docs/benchmarks/resolution.md.
+
+    python scripts/measure_resolution.py drawn --seeds 0 1
+    python scripts/measure_resolution.py ideas --seeds 0
+    python scripts/measure_resolution.py sizes --seeds 0
+    python scripts/measure_resolution.py photographs --data DATA --weights WEIGHTS
+    python scripts/measure_resolution.py table
+    python scripts/measure_resolution.py sheet --out docs/images/resolution.jpg
+
+Each row is trained on the same faces through one recogniser and judged with another that no training saw. What is done
+is kept under --work, so it can run in pieces: trainings go on where they stopped, evaluations that are there are not
+made again. `photographs` expects DATA/utkface, DATA/lfw and the recognisers and detectors in WEIGHTS, as
+docs/benchmarks/resolution.md lists them; runs named by --run NAME=RUN take the place of a row's training.
+"""
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from resolution_rows import (
+    DAMAGES,
+    EDSR_SIZES,
+    IDEAS,
+    IN_SHORT,
+    PHOTOGRAPHS,
+    ROWS,
+    SIZES,
+    SQUARES,
+    Row,
+    folder,
+    started_from,
+    test_people,
+    train_on_drawn_people,
+)
+
+from facebridge import allocator, crops, evaluating, images, recipe, runs, training
+from facebridge.data import face_list, opening, reading
+from facebridge.embedding import JudgeSettings
+from facebridge.evaluation import protocol
+from facebridge.evaluation.result import FILE_NAME
+from facebridge.hallucination import hallucinate
+
+BASELINES = ("bilinear", "bicubic", "lanczos")
+JUDGE = "embedded_judge"
+PRIORS = "face_priors"
+DEGRADED_AT = (14, 12)
+FOLDS = 10
+TIMED_FACES, TIMED_ROUNDS = 16, 5
+SHEET_SIZE = (14, 12)
+CROP = crops.crop("sphereface")
+
+
+def main() -> None:
+    """Run one part, or print what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["drawn", "ideas", "sizes", "photographs"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--work", type=Path, default=Path("work/resolution"))
+    parser.add_argument("--rows", nargs="*", help="train these alone, and judge nothing")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--run", action="append", default=[], help="NAME=RUN: a run that is there already")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    allocator.keep_memory()
+    if arguments.part == "photographs":
+        photographs(arguments)
+    else:
+        rows = {"drawn": ROWS, "ideas": IDEAS, "sizes": EDSR_SIZES}[arguments.part]
+        for seed in arguments.seeds:
+            drawn_people(arguments, rows, seed)
+
+
+def drawn_people(arguments: argparse.Namespace, rows: dict[str, Row], seed: int) -> None:
+    """Train the rows of one seed on drawn people and judge them on others."""
+    work = arguments.work
+    for name, row in rows.items():
+        if not arguments.rows or name in arguments.rows:
+            shorter = IN_SHORT if arguments.part == "ideas" else []
+            train_on_drawn_people(name, row, seed, work, shorter)
+    if arguments.rows:
+        return
+    priors = folder(work, PRIORS, 0)
+    if not runs.Run(priors).weights.is_file():
+        training.train(recipe.read("face_priors_small", ["training.threads=1"]), priors, progress=False)
+    listed = test_people(work / "tested")
+    judge = JudgeSettings(JUDGE, None, (), "sum")
+    trained = [f"{name}={folder(work, name, seed)}" for name in rows]
+    parts = {"sizes": evaluating.Request(trained, listed, sizes=SIZES, baselines=BASELINES, shape_by=priors)}
+    if arguments.part == "drawn":
+        parts["degraded"] = evaluating.Request(
+            trained, listed, sizes=(DEGRADED_AT,), degrade=DAMAGES, baselines=BASELINES
+        )
+    for part, request in parts.items():
+        evaluate(request, judge, work / f"{arguments.part}_{part}_{seed}")
+    measure_speed(trained, work / f"{arguments.part}_speed_{seed}.json")
+
+
+def photographs(arguments: argparse.Namespace) -> None:
+    """Train the rows on UTKFace and judge them on LFW's view 1."""
+    work, data, weights = arguments.work, arguments.data, arguments.weights
+    given = dict(text.split("=", 1) for text in arguments.run)
+    for name, row in PHOTOGRAPHS.items():
+        if name not in given and (not arguments.rows or name in arguments.rows):
+            train_on_photographs(name, row, arguments)
+    if arguments.rows:
+        return
+    trained = [f"{name}={given.get(name, folder(work, name, 0))}" for name in PHOTOGRAPHS]
+    judge = JudgeSettings(
+        "onnx", weights / "mobilefacenet_y1_112.onnx", ("crop=arcface", "mean=0.0", "scale=1.0"), "none"
+    )
+    request = evaluating.Request(
+        trained,
+        data / "lfw" / "lfw-deepfunneled",
+        protocol=both_halves(data, work / "view1.csv"),
+        landmarks=data / "lfw" / "landmarks5.csv",
+        convention="cp2tform",
+        baselines=BASELINES,
+        sizes=SIZES,
+        shape_by=weights / "pfld_68.onnx",
+    )
+    test = data / "lfw" / "pairsDevTest.txt"
+    fewer = {"baselines": BASELINES[1:2], "protocol": test, "shape_by": None}
+    evaluate(request, judge, work / "photographs_sizes")
+    evaluate(replace(request, sizes=(DEGRADED_AT,), degrade=DAMAGES, **fewer), judge, work / "photographs_degraded")
+    evaluate(replace(request, sizes=SQUARES, **fewer), judge, work / "photographs_squares")
+    measure_speed(trained, work / "photographs_speed.json")
+
+
+def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace) -> None:
+    """Train a row on UTKFace, unless that is done."""
+    run = folder(arguments.work, name, 0)
+    if runs.Run(run).weights.is_file():
+        return
+    needs_points = row.recipe.startswith("fsr")
+    listed = utkface(arguments, needs_points)
+    overrides = ["training.threads=1", f"data.list={listed}", *row.settings]
+    if row.begins_with is not None:
+        overrides += started_from(folder(arguments.work, row.begins_with, 0))
+    if needs_points:
+        data = recipe.FaceListData(kind="face_list", list=listed)
+        overrides = [each for each in overrides if not each.startswith("data.")]
+    guide = f"recogniser.weights={arguments.weights / 'mobilefacenet_casia_112x96.ckpt'}"
+    wanted = recipe.read(row.recipe, overrides)
+    if needs_points:
+        wanted = wanted.model_copy(update={"data": data})
+    if wanted.recogniser is not None:
+        mobile = recipe.RecogniserSettings(
+            name="mobile_facenet", weights=Path(guide.partition("=")[2]), sizes={"height": 112, "width": 96}
+        )
+        wanted = wanted.model_copy(update={"recogniser": mobile})
+    training.train(wanted, run, progress=False)
+
+
+def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
+    """UTKFace's faces, aligned by YuNet's five points; `with_points`: the list with PFLD's 68 points in the crops."""
+    from facebridge.evaluation.face_shape import LandmarksAlone, load
+
+    aligned = arguments.work / "utkface"
+    plain, full = aligned / "faces.csv", aligned / "faces68.csv"
+    assert plain.is_file(), f"align UTKFace into {aligned} first: docs/benchmarks/resolution.md has the commands"
+    if not with_points or full.is_file():
+        return full if with_points else plain
+    faces, finder = opening.open_faces(plain), load(arguments.weights / "pfld_68.onnx")
+    assert isinstance(finder, LandmarksAlone)
+    found = []
+    for first in range(0, len(faces), 64):
+        rows = range(first, min(first + 64, len(faces)))
+        block = images.to_faces(np.stack([reading.aligned(faces, row, CROP) for row in rows]))
+        found.append(finder.estimate(block)[0].numpy())
+    face_list.write(faces.with_landmarks(np.concatenate(found)), full)
+    return full
+
+
+def both_halves(data: Path, listed: Path) -> Path:
+    """Both halves of view 1 as one list of pairs: no training here has seen a person of LFW; ten folds, in order."""
+    halves = [protocol.read_pairs(data / "lfw" / f"pairsDev{half}.txt") for half in ("Train", "Test")]
+    rows = [
+        (half.first[place], half.second[place], genuine, half.first_identities[place], half.second_identities[place])
+        for half in halves
+        for place, genuine in enumerate(half.genuine)
+    ]
+    counts = {True: 0, False: 0}
+    total = {kind: sum(row[2] == kind for row in rows) for kind in counts}
+    with listed.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path_a", "path_b", "genuine", "fold", "identity_a", "identity_b"])
+        for first, second, genuine, person, other in rows:
+            fold = FOLDS * counts[genuine] // total[genuine]
+            counts[genuine] += 1
+            writer.writerow([first, second, int(genuine), fold, person, other])
+    return listed
+
+
+def evaluate(request: evaluating.Request, judge: JudgeSettings, out: Path) -> None:
+    """Judge, unless that is done."""
+    if not (out / FILE_NAME).is_file():
+        start = time.perf_counter()
+        evaluating.evaluate(request, judge, out)
+        print(f"{out.name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def measure_speed(trained: Sequence[str], out: Path) -> None:
+    """Parameters, and milliseconds a face on one thread at each size, the best of some rounds."""
+    found: dict[str, dict[str, float]] = {}
+    for text in trained:
+        row, _, run = text.rpartition("=")
+        method = runs.load_hallucination(run)
+        used = sum(
+            parameter.numel() for name, parameter in method.named_parameters() if not name.startswith("discriminator")
+        )
+        found[row] = {"parameters": used}
+        for size in SIZES:
+            faces = torch.rand(TIMED_FACES, 3, *size)
+            spent = []
+            for _ in range(TIMED_ROUNDS):
+                start = time.perf_counter()
+                hallucinate(method, faces)
+                spent.append(time.perf_counter() - start)
+            found[row][f"{size[0]}x{size[1]}"] = 1e3 * min(spent) / TIMED_FACES
+    out.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
