@@ -61,7 +61,6 @@ IDEAS = {
 EDSR_SIZES = {
     "EDSR 2x8": Row("edsr_identity_demo", ("settings.num_blocks=2", "settings.num_filters=8")),
     "EDSR 4x16": Row("edsr_identity_demo", ("settings.num_blocks=4", "settings.num_filters=16")),
-    "EDSR 16x64": Row("edsr_identity_demo", ("settings.num_blocks=16", "settings.num_filters=64")),
 }
 """Besides 8x32, which is the row lambda 0.5."""
 PHOTOGRAPHS = {

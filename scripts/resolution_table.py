@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from resolution_rows import ROWS, folder, test_people
+from matplotlib.figure import Figure as Sheet
+from resolution_rows import EDSR_SIZES, ROWS, folder, test_people
 
 from facebridge import crops, images, runs
 from facebridge.data import opening, reading
@@ -52,9 +53,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/resolution"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sheet", type=Path, help="write drawn people at 14x12 px as every row makes them")
+    parser.add_argument("--curve", type=Path, help="plot recognition against the parameters of EDSR")
     arguments = parser.parse_args()
     if arguments.sheet:
         write_sheet(arguments.work, arguments.sheet)
+    if arguments.curve:
+        write_curve(arguments.work, arguments.curve)
+    if arguments.sheet or arguments.curve:
         return
     for part in ("photographs_sizes", "photographs_squares", "photographs_degraded"):
         print("\n".join(tables(part, [arguments.work / part], arguments.work / "photographs_speed.json")))
@@ -149,6 +154,29 @@ def write_sheet(work: Path, out: Path) -> None:
         columns[name] = hallucinate(runs.load_hallucination(folder(work, name, 0)), source)
     columns["sharp"] = sharp
     images.write(out, images.grid([list(row) for row in zip(*columns.values(), strict=True)]))
+
+
+def write_curve(work: Path, out: Path) -> None:
+    """Rank-1 of EDSR with lambda 0.5 by its size, with intervals, and of bicubic enlarging beside it."""
+    parts = {part: Evaluation.read(work / f"{part}_sizes_0") for part in ("sizes", "drawn")}
+    known = {part: json.loads((work / f"{part}_speed_0.json").read_text()) for part in parts}
+    points = sorted(
+        (known[part][row]["parameters"], part, row)
+        for part, row in [*(("sizes", each) for each in EDSR_SIZES), ("drawn", "EDSR, lambda 0.5")]
+    )
+    figure = Sheet(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for colour, condition in zip(("C0", "C1", "C2"), parts["drawn"].conditions, strict=False):
+        found = [parts[part].row(row, condition, "generated").figures["rank1"] for _, part, row in points]
+        values = 100 * np.array([[each.value, each.low, each.high] for each in found])
+        spread = np.abs(values[:, 1:] - values[:, :1]).T
+        axes.errorbar([each[0] for each in points], values[:, 0], spread, marker="o", capsize=3, label=condition)
+        plain = parts["drawn"].row("bicubic", condition, "original").figures["rank1"].value
+        axes.axhline(100 * plain, color=colour, linestyle=":", linewidth=1)
+    axes.set(xscale="log", xlabel="parameters of EDSR", ylabel="rank-1, %", ylim=(0, 100))
+    axes.set_title("dotted: bicubic enlarging; bars: 95 % over people", fontsize=9)
+    axes.legend(title="probes", loc="center left")
+    figure.savefig(out, dpi=120)
 
 
 if __name__ == "__main__":
