@@ -32,6 +32,7 @@ from resolution_rows import (
     ROWS,
     SIZES,
     SQUARES,
+    TOGETHER,
     Row,
     folder,
     started_from,
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--run", action="append", default=[], help="NAME=RUN: a run that is there already")
+    parser.add_argument("--together", type=int, nargs="+", help="judge these of the photographs' groups of rows alone")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -112,26 +114,32 @@ def photographs(arguments: argparse.Namespace) -> None:
             train_on_photographs(name, row, arguments)
     if arguments.rows:
         return
-    trained = [f"{name}={given.get(name, folder(work, name, 0))}" for name in PHOTOGRAPHS]
     judge = JudgeSettings(
         "onnx", weights / "mobilefacenet_y1_112.onnx", ("crop=arcface", "mean=0.0", "scale=1.0"), "none"
     )
     request = evaluating.Request(
-        trained,
+        [],
         data / "lfw" / "lfw-deepfunneled",
         protocol=both_halves(data, work / "view1.csv"),
         landmarks=data / "lfw" / "landmarks5.csv",
         convention="cp2tform",
-        baselines=BASELINES,
         sizes=SIZES,
         shape_by=weights / "pfld_68.onnx",
     )
-    test = data / "lfw" / "pairsDevTest.txt"
-    fewer = {"baselines": BASELINES[1:2], "protocol": test, "shape_by": None}
-    evaluate(request, judge, work / "photographs_sizes")
-    evaluate(replace(request, sizes=(DEGRADED_AT,), degrade=DAMAGES, **fewer), judge, work / "photographs_degraded")
-    evaluate(replace(request, sizes=SQUARES, **fewer), judge, work / "photographs_squares")
-    measure_speed(trained, work / "photographs_speed.json")
+    test = replace(request, protocol=data / "lfw" / "pairsDevTest.txt", shape_by=None)
+    for number, names in enumerate(TOGETHER):
+        if arguments.together and number not in arguments.together:
+            continue
+        trained = [f"{name}={given.get(name, folder(work, name, 0))}" for name in names]
+        plain = BASELINES if number == 0 else BASELINES[1:2]
+        parts = {
+            "sizes": replace(request, runs=trained, baselines=plain),
+            "degraded": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=(DEGRADED_AT,), degrade=DAMAGES),
+            "squares": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=SQUARES),
+        }
+        for part, wanted in parts.items():
+            evaluate(wanted, judge, work / f"photographs_{part}_{number}")
+        measure_speed(trained, work / f"photographs_speed_{number}.json")
 
 
 def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace) -> None:

@@ -72,6 +72,9 @@ PHOTOGRAPHS = {
 }
 """On photographs; see docs/benchmarks/resolution.md for the lists."""
 
+TOGETHER = (("EDSR, lambda 0", "EDSR, lambda 0.5"), ("FSRNet", "FSRGAN", "facebridge_sr"))
+"""Rows of PHOTOGRAPHS that are judged in one go."""
+
 
 def folder(work: Path, name: str, seed: int) -> Path:
     """The run of a row and seed."""

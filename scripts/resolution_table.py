@@ -6,18 +6,21 @@ python scripts/resolution_table.py --work work/resolution --sheet docs/images/re
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure as Sheet
+from numpy.typing import NDArray
 from resolution_rows import EDSR_SIZES, ROWS, folder, test_people
 
 from facebridge import crops, images, runs
 from facebridge.data import opening, reading
 from facebridge.evaluation.differences import difference
-from facebridge.evaluation.result import Evaluation, Figure
+from facebridge.evaluation.result import Figure, Row, read
 from facebridge.hallucination import enlarge, hallucinate, reduce
 
 COLUMNS = {
@@ -34,6 +37,7 @@ COLUMNS = {
     "identity_similarity": "identity similarity",
 }
 IN_PERCENT = ("accuracy", "rank1", "true_accept_rate@0.01", "true_accept_rate@0.001", "nrmse", "part_iou")
+PLAIN = ("none", "bilinear", "bicubic", "lanczos")
 COMPARED = (
     ("EDSR, lambda 0", "bilinear"),
     ("EDSR, lambda 0.5", "EDSR, lambda 0"),
@@ -61,22 +65,53 @@ def main() -> None:
         write_curve(arguments.work, arguments.curve)
     if arguments.sheet or arguments.curve:
         return
-    for part in ("photographs_sizes", "photographs_squares", "photographs_degraded"):
-        print("\n".join(tables(part, [arguments.work / part], arguments.work / "photographs_speed.json")))
+    for part in ("sizes", "squares", "degraded"):
+        print("\n".join(tables(f"photographs, {part}", [judged(arguments.work, f"photographs_{part}_?")])))
     for part in ("drawn_sizes", "drawn_degraded", "ideas_sizes", "sizes_sizes"):
-        folders = [arguments.work / f"{part}_{seed}" for seed in arguments.seeds]
-        speed = arguments.work / f"{part.partition('_')[0]}_speed_{arguments.seeds[0]}.json"
-        print("\n".join(tables(part, folders, speed)))
+        found = [judged(arguments.work, f"{part}_{seed}") for seed in arguments.seeds]
+        print("\n".join(tables(part.replace("_", ", "), found)))
 
 
-def tables(part: str, folders: Sequence[Path], speed: Path) -> Iterator[str]:
+@dataclass(frozen=True)
+class Judged:
+    """Rows that were judged on the same faces, in one folder or in several."""
+
+    conditions: list[str]
+    rows: list[Row]
+    scores: dict[str, NDArray[Any]]
+    speed: dict[str, dict[str, float]]
+
+    def figure(self, like: Row, name: str) -> Figure | None:
+        """The figure of the row of this method and condition."""
+        wanted = (like.method, like.condition, like.score_kind)
+        found = [each for each in self.rows if (each.method, each.condition, each.score_kind) == wanted]
+        return found[0].figures.get(name) if found else None
+
+
+def judged(work: Path, pattern: str) -> Judged | None:
+    """What lies in the folders of this pattern; None: nothing."""
+    folders = [each for each in sorted(work.glob(pattern)) if (each / "metrics.json").is_file()]
+    if not folders:
+        return None
+    found = [read(each) for each in folders]
+    rows = {(row.method, row.condition, row.score_kind): row for each in reversed(found) for row in each.rows}
+    ordered = sorted(rows, key=lambda key: key[0] not in PLAIN)
+    speed: dict[str, dict[str, float]] = {}
+    scores: dict[str, NDArray[Any]] = {}
+    for each in folders:
+        part, number = each.name.partition("_")[0], each.name.rpartition("_")[2]
+        told = work / f"{part}_speed_{number}.json"
+        speed |= json.loads(told.read_text()) if told.is_file() else {}
+        scores |= dict(np.load(each / "scores.npz"))
+    return Judged(found[0].conditions, [rows[key] for key in ordered], scores, speed)
+
+
+def tables(title: str, given: Sequence[Judged | None]) -> Iterator[str]:
     """One table for each condition, and one of differences; with several seeds the mean of all."""
-    there = [each for each in folders if (each / "metrics.json").is_file()]
-    if not there:
+    found = [each for each in given if each is not None]
+    if not found:
         return
-    found = [Evaluation.read(each) for each in there]
-    known = json.loads(speed.read_text()) if speed.is_file() else {}
-    yield f"\n# {part}, {len(there)} seed(s)"
+    yield f"\n# {title}, {len(found)} seed(s)"
     for condition in found[0].conditions:
         rows = [row for row in found[0].rows if row.condition == condition and row.score_kind != "fused"]
         names = [name for name in COLUMNS if any(name in row.figures for row in rows)]
@@ -85,40 +120,35 @@ def tables(part: str, folders: Sequence[Path], speed: Path) -> Iterator[str]:
         yield f"| | {' | '.join(COLUMNS[name] for name in names)} | parameters | ms |"
         yield "|---" * (len(names) + 3) + "|"
         for row in rows:
-            cells = [
-                shown(name, [each.row(row.method, condition, row.score_kind).figures.get(name) for each in found])
-                for name in names
-            ]
-            told = known.get(row.method, {})
+            cells = [shown(name, [each.figure(row, name) for each in found]) for name in names]
+            told = found[0].speed.get(row.method, {})
             parameters = f"{told['parameters']:,}" if told else "-"
             milliseconds = f"{told[size]:.1f}" if size in told else "-"
             yield f"| {row.method} | {' | '.join(cells)} | {parameters} | {milliseconds} |"
     yield "\n## by how much, points\n"
-    yield from differences(there, found[0])
+    yield from differences(found)
 
 
-def differences(folders: Sequence[Path], evaluation: Evaluation) -> Iterator[str]:
-    """Paired differences with their intervals; with several seeds for each of them."""
-    metric = "accuracy" if any("accuracy" in row.figures for row in evaluation.rows) else "rank1"
-    conditions = [each for each in evaluation.conditions if each != "full size"]
-    yield f"| {COLUMNS[metric]} | {' | '.join(conditions)} |"
-    yield "|---" * (len(conditions) + 1) + "|"
-    for where in folders:
-        held = np.load(where / "scores.npz")
-        for first, second in COMPARED:
-            cells = []
-            for condition in conditions:
-                ours, theirs = (key_of(held, condition, name) for name in (first, second))
-                if ours and theirs:
-                    cells.append(signed(difference(held, held[ours], held[theirs], metric)))
-            if cells:
-                yield f"| {first} less {second} | {' | '.join(cells)} |"
+def differences(found: Sequence[Judged]) -> Iterator[str]:
+    """Paired differences with their intervals, for each seed."""
+    rates = ("accuracy",) if "fold" in found[0].scores else ("rank1",)
+    conditions = [each for each in found[0].conditions if each != "full size"]
+    for metric in (*rates, "true_accept_rate@0.01"):
+        yield f"\n| {COLUMNS[metric]} | {' | '.join(conditions)} |"
+        yield "|---" * (len(conditions) + 1) + "|"
+        for held in (each.scores for each in found):
+            for first, second in COMPARED:
+                keys = [[key_of(held, condition, name) for name in (first, second)] for condition in conditions]
+                known = [(held[ours], held[theirs]) for ours, theirs in keys if ours and theirs]
+                if len(known) == len(conditions):
+                    cells = [signed(difference(held, *pair, metric)) for pair in known]
+                    yield f"| {first} less {second} | {' | '.join(cells)} |"
 
 
-def key_of(held: np.lib.npyio.NpzFile, condition: str, name: str) -> str | None:
+def key_of(held: Mapping[str, NDArray[Any]], condition: str, name: str) -> str | None:
     """Where the scores of a row lie."""
     keys = [f"{condition}/{name}/{kind}" for kind in ("generated", "original")]
-    return next((key for key in keys if key in held.files), None)
+    return next((key for key in keys if key in held), None)
 
 
 def shown(name: str, figures: Sequence[Figure | None]) -> str:
@@ -158,7 +188,7 @@ def write_sheet(work: Path, out: Path) -> None:
 
 def write_curve(work: Path, out: Path) -> None:
     """Rank-1 of EDSR with lambda 0.5 by its size, with intervals, and of bicubic enlarging beside it."""
-    parts = {part: Evaluation.read(work / f"{part}_sizes_0") for part in ("sizes", "drawn")}
+    parts = {part: read(work / f"{part}_sizes_0") for part in ("sizes", "drawn")}
     known = {part: json.loads((work / f"{part}_speed_0.json").read_text()) for part in parts}
     points = sorted(
         (known[part][row]["parameters"], part, row)
