@@ -180,5 +180,5 @@ def load(run: str | Path) -> SamplingMethod[Any]:
         does = "makes faces from faces: use facebridge generate"
     elif isinstance(method, RecognitionMethod):
         does = "embeds faces: give it as --recogniser"
-    name = runs.Run(Path(run)).recipe.method
+    name = runs.find(run).recipe.method
     raise ValueError(f"{run} is a run of {name}, which makes no people from noise; it {does}")

@@ -323,12 +323,13 @@ def _take_trained(method: Method[Any], recipe: Recipe) -> None:
         except ValueError as error:
             raise ValueError(f"trained.{name}: {error}") from error
         if not found:
-            raise ValueError(f"trained.{name}: {folder} is a run of {Run(folder).recipe.method}, which has no {name}")
+            trainer = runs.find(folder).recipe.method
+            raise ValueError(f"trained.{name}: {folder} is a run of {trainer}, which has no {name}")
         try:
             known[name].load_state_dict(found)
         except RuntimeError as error:
             raise ValueError(f"trained.{name}: the network of {folder} does not fit the settings ({error})") from error
-        through = Run(folder).recipe.recogniser
+        through = runs.find(folder).recipe.recogniser
         if through is not None and recipe.recogniser is not None and through != recipe.recogniser:
             print(f"trained.{name} was trained with the recogniser {_told(through)}, not {_told(recipe.recogniser)}")
 

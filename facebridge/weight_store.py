@@ -264,7 +264,7 @@ def _converted(source: Path, layout: str, settings: dict[str, Any]) -> Callable[
 def _of_run(source: Path, layout: str | None, settings: dict[str, Any]) -> _Incoming:
     from facebridge.recognition import TrainedRecogniser
 
-    run, method = runs.Run(source), runs.load(source)
+    run, method = runs.find(source), runs.load(source)
     if not isinstance(method, TrainedRecogniser):
         raise ValueError(f"{source}: its method, {run.recipe.method}, trains no recogniser")
     network, sizes = method.config.network, method.config.sizes

@@ -4,20 +4,19 @@
     python scripts/measure_resolution.py ideas --seeds 0
     python scripts/measure_resolution.py sizes --seeds 0
     python scripts/measure_resolution.py photographs --data DATA --weights WEIGHTS
-    python scripts/measure_resolution.py table
-    python scripts/measure_resolution.py sheet --out docs/images/resolution.jpg
+    python scripts/resolution_table.py
 
 Each row is trained on the same faces through one recogniser and judged with another that no training saw. What is done
 is kept under --work, so it can run in pieces: trainings go on where they stopped, evaluations that are there are not
 made again. `photographs` expects DATA/utkface, DATA/lfw and the recognisers and detectors in WEIGHTS, as
-docs/benchmarks/resolution.md lists them; runs named by --run NAME=RUN take the place of a row's training.
+docs/benchmarks/resolution.md lists them; runs named by --run NAME=RUN take the place of a row's training there.
 """
 
 import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,12 +52,11 @@ PRIORS = "face_priors"
 DEGRADED_AT = (14, 12)
 FOLDS = 10
 TIMED_FACES, TIMED_ROUNDS = 16, 5
-SHEET_SIZE = (14, 12)
 CROP = crops.crop("sphereface")
 
 
 def main() -> None:
-    """Run one part, or print what is there."""
+    """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["drawn", "ideas", "sizes", "photographs"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -91,12 +89,12 @@ def drawn_people(arguments: argparse.Namespace, rows: dict[str, Row], seed: int)
         return
     priors = folder(work, PRIORS, 0)
     if not runs.Run(priors).weights.is_file():
-        training.train(recipe.read("face_priors_small", ["training.threads=1"]), priors, progress=False)
+        training.train(recipe.read("face_priors_small", ["training.threads=1"]), priors, resume=True, progress=False)
     listed = test_people(work / "tested")
     judge = JudgeSettings(JUDGE, None, (), "sum")
     trained = [f"{name}={folder(work, name, seed)}" for name in rows]
     parts = {"sizes": evaluating.Request(trained, listed, sizes=SIZES, baselines=BASELINES, shape_by=priors)}
-    if arguments.part == "drawn":
+    if arguments.part in ("drawn", "ideas"):
         parts["degraded"] = evaluating.Request(
             trained, listed, sizes=(DEGRADED_AT,), degrade=DAMAGES, baselines=BASELINES
         )
@@ -111,7 +109,7 @@ def photographs(arguments: argparse.Namespace) -> None:
     given = dict(text.split("=", 1) for text in arguments.run)
     for name, row in PHOTOGRAPHS.items():
         if name not in given and (not arguments.rows or name in arguments.rows):
-            train_on_photographs(name, row, arguments)
+            train_on_photographs(name, row, arguments, given)
     if arguments.rows:
         return
     judge = JudgeSettings(
@@ -142,29 +140,23 @@ def photographs(arguments: argparse.Namespace) -> None:
         measure_speed(trained, work / f"photographs_speed_{number}.json")
 
 
-def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace) -> None:
+def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
     """Train a row on UTKFace, unless that is done."""
     run = folder(arguments.work, name, 0)
     if runs.Run(run).weights.is_file():
         return
-    needs_points = row.recipe.startswith("fsr")
-    listed = utkface(arguments, needs_points)
-    overrides = ["training.threads=1", f"data.list={listed}", *row.settings]
+    begun = []
     if row.begins_with is not None:
-        overrides += started_from(folder(arguments.work, row.begins_with, 0))
-    if needs_points:
-        data = recipe.FaceListData(kind="face_list", list=listed)
-        overrides = [each for each in overrides if not each.startswith("data.")]
-    guide = f"recogniser.weights={arguments.weights / 'mobilefacenet_casia_112x96.ckpt'}"
-    wanted = recipe.read(row.recipe, overrides)
-    if needs_points:
-        wanted = wanted.model_copy(update={"data": data})
+        begun = started_from(Path(given.get(row.begins_with, folder(arguments.work, row.begins_with, 0))))
+    listed = utkface(arguments, with_points=row.recipe.startswith("fsr"))
+    wanted = recipe.read(row.recipe, ["training.threads=1", *begun, *row.settings])
+    wanted = wanted.model_copy(update={"data": recipe.FaceListData(kind="face_list", list=listed)})
     if wanted.recogniser is not None:
-        mobile = recipe.RecogniserSettings(
-            name="mobile_facenet", weights=Path(guide.partition("=")[2]), sizes={"height": 112, "width": 96}
-        )
+        guide = arguments.weights / "mobilefacenet_casia_112x96.ckpt"
+        sizes = {"height": 112, "width": 96}
+        mobile = recipe.RecogniserSettings(name="mobile_facenet", weights=guide, sizes=sizes)
         wanted = wanted.model_copy(update={"recogniser": mobile})
-    training.train(wanted, run, progress=False)
+    training.train(wanted, run, resume=True, progress=False)
 
 
 def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
@@ -188,7 +180,7 @@ def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
 
 
 def both_halves(data: Path, listed: Path) -> Path:
-    """Both halves of view 1 as one list of pairs: no training here has seen a person of LFW; ten folds, in order."""
+    """Both halves of view 1 as one list of pairs, since no training here used LFW's pictures; ten folds, in order."""
     halves = [protocol.read_pairs(data / "lfw" / f"pairsDev{half}.txt") for half in ("Train", "Test")]
     rows = [
         (half.first[place], half.second[place], genuine, half.first_identities[place], half.second_identities[place])
@@ -216,7 +208,9 @@ def evaluate(request: evaluating.Request, judge: JudgeSettings, out: Path) -> No
 
 
 def measure_speed(trained: Sequence[str], out: Path) -> None:
-    """Parameters, and milliseconds a face on one thread at each size, the best of some rounds."""
+    """Parameters, and milliseconds a face on one thread at each size, the best of some rounds, unless that is done."""
+    if out.is_file():
+        return
     found: dict[str, dict[str, float]] = {}
     for text in trained:
         row, _, run = text.rpartition("=")

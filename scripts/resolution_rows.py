@@ -59,6 +59,7 @@ IDEAS = {
 }
 """facebridge_sr with one of its ideas taken away, or another put in."""
 EDSR_SIZES = {
+    "EDSR 16x64": Row("edsr_identity_demo", ("settings.num_blocks=16", "settings.num_filters=64")),
     "EDSR 2x8": Row("edsr_identity_demo", ("settings.num_blocks=2", "settings.num_filters=8")),
     "EDSR 4x16": Row("edsr_identity_demo", ("settings.num_blocks=4", "settings.num_filters=16")),
 }
@@ -89,7 +90,8 @@ def train_on_drawn_people(name: str, row: Row, seed: int, work: Path, overrides:
     begun = [] if row.begins_with is None else started_from(folder(work, row.begins_with, seed))
     wanted = recipe.read(row.recipe, [f"seed={seed}", "training.threads=1", *begun, *row.settings, *overrides])
     wanted = wanted.model_copy(update={"data": training_people(seed)})
-    training.train(wanted, run, faces=training_faces(wanted, work / f"people_{seed}.npz"), progress=False)
+    faces = training_faces(wanted, work / f"people_{seed}.npz")
+    training.train(wanted, run, faces=faces, resume=True, progress=False)
 
 
 def started_from(run: Path) -> list[str]:

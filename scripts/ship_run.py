@@ -63,7 +63,7 @@ def ship(run: Path, name: str, told: Mapping[str, Any] | None, *, replace: bool 
     if folder.exists() and not replace:
         raise ValueError(f"{name} is shipped already: add --replace, or choose another name")
     fields = _fields(run, folder, told)
-    made = folder.with_name(f".{name}.part")
+    made, gone = (folder.with_name(f".{name}.{ending}") for ending in ("part", "gone"))
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     try:
@@ -71,10 +71,13 @@ def ship(run: Path, name: str, told: Mapping[str, Any] | None, *, replace: bool 
         card = _card(made, name, fields)
         runs.write_bytes(made / shipped.CARD, weight_card.as_json(card))
         _check_size(name, card.bytes)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.replace(gone)
         made.replace(folder)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for each in (made, gone):
+            shutil.rmtree(each, ignore_errors=True)
     told_differences = ", ".join(f"{_short(each)} {value:.2e}" for each, value in differences.items())
     return [
         f"{folder}: {card.parameters:,} parameters, {card.bytes:,} bytes in {_short(dtype)}, sha256 {card.sha256}",
@@ -156,6 +159,8 @@ def _fields(run: Path, folder: Path, told: Mapping[str, Any] | None) -> dict[str
     starts = [line for line in runs.lines(run / "run.jsonl") if line.get("event") == "start"]
     own = {key: _placeless(starts[-1][key]) for key in ("command", "time", "commit") if starts and key in starts[-1]}
     source = {"source": run.resolve().name, "source_sha256": weight_card.digest(runs.Run(run).trained())}
+    if told is None and fields.get("source_sha256") != source["source_sha256"]:
+        fields["results"] = {}  # they are of other weights
     of_run = {**own, **fields} if told is not None else {**fields, **own}
     return {**of_run, **source, "licence": weight_card.spdx(fields["licence"])}
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import facebridge
@@ -204,6 +205,30 @@ def test_package_stays_small(folder: Path, run: Path, ship_run: ModuleType, monk
     monkeypatch.setattr(sys, "argv", ["ship_run.py", str(run), "first"])
     with pytest.raises(ValueError, match="--replace"):
         ship_run.main()
+
+
+def test_a_run_may_fill_the_allowance_to_the_last_byte(
+    folder: Path, run: Path, ship_run: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ship_run.ship(run, "first", TOLD)
+    size = (folder / "first" / "weights.safetensors").stat().st_size
+    monkeypatch.setattr(shipped, "MAX_BYTES", size)
+    ship_run.ship(run, "first", TOLD, replace=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["first"]
+
+
+def test_new_weights_do_not_keep_the_figures_of_the_old_ones(
+    folder: Path, run: Path, ship_run: ModuleType, tmp_path: Path
+) -> None:
+    ship_run.ship(run, "first", TOLD)
+    ship_run.ship(run, "first", None, replace=True)
+    assert weight_card.read(folder / "first" / shipped.CARD)["results"] == TOLD["results"]
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    tensors = weights.read(other / "weights.safetensors")
+    save_file({name: each + 1 for name, each in tensors.items()}, other / "weights.safetensors")
+    ship_run.ship(other, "first", None, replace=True)
+    assert not weight_card.read(folder / "first" / shipped.CARD).get("results")
 
 
 def test_what_is_shipped_is_whole_small_and_of_no_machine() -> None:

@@ -5,7 +5,7 @@ so: by the landmarks' NRMSE and the parts' intersection over union.
 """
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from facebridge import images, runs
 from facebridge.landmarks import Detection, Points68
+from facebridge.methods.face_priors import FacePriors
 from facebridge.parts import NUM_PARTS
 
 TOGETHER = 64
@@ -22,7 +23,6 @@ OUTER_CORNERS = (36, 45)
 """Of the eyes, among 68 landmarks."""
 
 
-@runtime_checkable
 class ShapeEstimator(Protocol):
     """Says where landmarks and, unless it knows landmarks alone, parts of faces lie."""
 
@@ -41,10 +41,10 @@ def load(source: Path) -> ShapeEstimator:
     if source.suffix.lower() == ".onnx":
         return LandmarksAlone(Points68(source, margin=0))
     estimator = runs.load(source)
-    if not isinstance(estimator, ShapeEstimator):
+    if not isinstance(estimator, FacePriors):
         raise ValueError(
-            f"{source} is a run of {runs.Run(source).recipe.method}, which finds no landmarks: give one of face_priors "
-            "(facebridge train face_priors_small), or an ONNX file of 68 landmarks"
+            f"{source} is a run of {runs.find(source).recipe.method}, which judges no landmarks: give one of "
+            "face_priors (facebridge train face_priors_small), or an ONNX file of 68 landmarks"
         )
     return estimator
 

@@ -263,7 +263,7 @@ def _load_run(folder: Path) -> Recogniser:
 
     method = runs.load(folder)
     if not isinstance(method, TrainsRecogniser):
-        raise ValueError(f"{folder}: its method, {runs.Run(folder).recipe.method}, hallucinates and is no recogniser")
+        raise ValueError(f"{folder}: its method, {runs.find(folder).recipe.method}, hallucinates and is no recogniser")
     recogniser = method.as_recogniser()
     recogniser.name = folder.resolve().name
     return recogniser

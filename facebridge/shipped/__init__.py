@@ -17,7 +17,8 @@ MAX_BYTES = 6_000_000
 
 def names() -> list[str]:
     """The names of the shipped runs, sorted."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{RECIPE}"))
+    found = (path.parent.name for path in FOLDER.glob(f"*/{RECIPE}"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def find(run: str | Path) -> Path:

@@ -134,7 +134,7 @@ def test_a_run_of_face_priors_and_an_onnx_file_of_landmarks_are_loaded(tmp_path:
     faces = drawn.aligned_faces(2)
     found = errors(face_shape.load(priors_run(tmp_path / "run")), faces.flip(-1), faces)
     assert found["nrmse"].shape == found["part_iou"].shape == (2,)
-    with pytest.raises(ValueError, match=r"edsr_identity, which finds no landmarks.*face_priors_small"):
+    with pytest.raises(ValueError, match=r"edsr_identity, which judges no landmarks.*face_priors_small"):
         face_shape.load(priors_run(tmp_path / "other", "edsr_identity"))
     with pytest.raises(ValueError, match="is not a run"):
         face_shape.load(tmp_path)
@@ -172,3 +172,12 @@ def test_published_regressor_finds_landmarks_in_aligned_faces(real_data: Path) -
     found, _ = estimator.estimate(images.to_faces(np.stack(pictures)))
     away = np.linalg.norm(crops.five_points(found.numpy()) - np.array(crop.points), axis=-1)
     assert away.mean() < 5
+
+
+def test_a_run_that_makes_faces_is_no_judge_of_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = recipe.read("fsrnet_small", ["settings.num_filters=8", 'settings.descent={ kind = "rmsprop" }'])
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(wanted), "utf-8")
+    maker = methods.load("fsrnet")(wanted.config(), crops.crop(wanted.crop))
+    monkeypatch.setattr(runs, "load", lambda source: maker)
+    with pytest.raises(ValueError, match="a run of fsrnet"):
+        face_shape.load(tmp_path)

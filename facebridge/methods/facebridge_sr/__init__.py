@@ -38,7 +38,7 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
     """Enlarge tiny faces of any size to the crop's size, keep who they are."""
 
     class Config(Frozen):
-        """Defaults: what won under one budget; docs/methods/facebridge_sr.md has the comparison."""
+        """Defaults: for any recogniser. The recipes name the layers of theirs, and when it begins to look."""
 
         widths: tuple[Count, Count, Count, Count] = (24, 48, 96, 160)
         """Channels at a half, a quarter, an eighth and a sixteenth of the crop's sides."""
@@ -49,11 +49,11 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         attends: bool = False
         """Whether the two deepest levels weigh their channels by transposed attention."""
         identity_weight: Weight = 0.5
-        """Weight of the identity loss against the pixel loss; 0 with layer_weight 0 trains without a recogniser."""
-        layer_weight: Weight = 0.2
-        """Weight of the differences in the recogniser's inner layers."""
+        """lambda: weight of the identity loss against the pixel loss; 0 with layer_weight 0 needs no recogniser."""
+        layer_weight: Weight = 0.0
+        """mu: weight of the differences in the recogniser's inner layers."""
         layers: tuple[str, ...] = ()
-        """The layers that are compared, as the recogniser's network names its modules; none: layer_weight is idle."""
+        """The layers that are compared, as the recogniser's network names its modules."""
         guided_after_steps: Annotated[int, Field(ge=0)] = 0
         """Steps with the pixel loss alone, before the recogniser looks: they cost a third of the others."""
         guided_share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -76,11 +76,13 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         """How the weights descend."""
 
         @model_validator(mode="after")
-        def _heights_rise(self) -> "FacebridgeSr.Config":
+        def _is_possible(self) -> "FacebridgeSr.Config":
             if self.smallest_height > self.largest_height:
                 raise ValueError(
                     f"smallest_height is {self.smallest_height}, more than largest_height {self.largest_height}"
                 )
+            if self.layer_weight and not self.layers:
+                raise ValueError("layer_weight weighs nothing: name the recogniser's layers in 'layers'")
             return self
 
     takes_sizes_between: Literal[True] = True
@@ -97,8 +99,16 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         self.guide: IdentityGuide | None = None
         if recogniser is not None and self._is_guided:
             layers = config.layers if config.layer_weight else ()
-            shift, stretch = config.guide_shift_px, config.guide_stretch
-            self.guide = IdentityGuide(recogniser, crop, layers, shift, stretch)
+            self.guide = IdentityGuide(recogniser, crop, layers, config.guide_shift_px, config.guide_stretch)
+
+    def begin(self, first_batch: Callable[[], Batch]) -> None:
+        """Miss the recogniser before anything is trained.
+
+        Raises:
+            ValueError: if there is none, and losses ask for it.
+        """
+        if self._is_guided and self.guide is None:
+            raise ValueError("identity_weight and layer_weight need a recogniser: add [recogniser] to the recipe")
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of L1 + identity + layers, every face at a size of its own.
@@ -154,7 +164,7 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
 
     @property
     def _is_guided(self) -> bool:
-        return self.config.identity_weight > 0 or (self.config.layer_weight > 0 and bool(self.config.layers))
+        return self.config.identity_weight > 0 or self.config.layer_weight > 0
 
     @property
     def _steps_done(self) -> int:

@@ -34,7 +34,7 @@ from facebridge.methods.fsrnet.networks import (
     PriorNetwork,
 )
 from facebridge.methods.fsrnet.rmsprop import RmsProp
-from facebridge.parts import NUM_PARTS, NUM_POINTS
+from facebridge.parts import NUM_PARTS, NUM_POINTS, Part
 from facebridge.priors import heat_maps, parsing_of, part_maps, points_of
 from facebridge.recogniser import Recogniser
 from facebridge.streamline import channels_last
@@ -84,7 +84,7 @@ class FsrNet(HallucinationMethod["FsrNet.Config"]):
         num_landmarks: Annotated[int, Field(ge=0)] = NUM_POINTS
         """Landmarks whose heat maps are learned; 0: none."""
         num_parts: Annotated[int, Field(ge=0)] = NUM_PARTS
-        """Parts of the face whose maps are learned; 0: none."""
+        """Parts of the face whose maps are learned, in the order of `parts.Part`; further ones count as background."""
         heat_map_sigma_px: Annotated[float, Field(gt=0)] = 3.0
         """Size of a landmark in its heat map, px of the map, which is half as large as the crop."""
         reductions: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (8,)
@@ -314,7 +314,9 @@ class FsrNet(HallucinationMethod["FsrNet.Config"]):
                     "the parts of each face are learned and the faces are not parsed: give a face list with part "
                     "maps, or set settings.num_parts=0"
                 )
-            wanted.append(part_maps(batch["target_parsing"], config.num_parts, PRIOR_REDUCTION))
+            parsing = batch["target_parsing"]
+            known = torch.where(parsing < config.num_parts, parsing, int(Part.BACKGROUND))
+            wanted.append(part_maps(known, config.num_parts, PRIOR_REDUCTION))
         return signed(torch.cat(wanted, 1))
 
     def _perceptual(self, fine: Tensor, sharp: Tensor) -> Tensor:
