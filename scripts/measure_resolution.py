@@ -128,7 +128,7 @@ def photographs(arguments: argparse.Namespace) -> None:
     for number, names in enumerate(TOGETHER):
         if arguments.together and number not in arguments.together:
             continue
-        trained = [f"{name}={given.get(name, folder(work, name, 0))}" for name in names]
+        trained = [f"{name}={given.get(name, on_photographs(work, name))}" for name in names]
         plain = BASELINES if number == 0 else BASELINES[1:2]
         parts = {
             "sizes": replace(request, runs=trained, baselines=plain),
@@ -142,12 +142,12 @@ def photographs(arguments: argparse.Namespace) -> None:
 
 def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
     """Train a row on UTKFace, unless that is done."""
-    run = folder(arguments.work, name, 0)
+    run = on_photographs(arguments.work, name)
     if runs.Run(run).weights.is_file():
         return
     begun = []
     if row.begins_with is not None:
-        begun = started_from(Path(given.get(row.begins_with, folder(arguments.work, row.begins_with, 0))))
+        begun = started_from(Path(given.get(row.begins_with, on_photographs(arguments.work, row.begins_with))))
     listed = utkface(arguments, with_points=row.recipe.startswith("fsr"))
     wanted = recipe.read(row.recipe, ["training.threads=1", *begun, *row.settings])
     wanted = wanted.model_copy(update={"data": recipe.FaceListData(kind="face_list", list=listed)})
@@ -157,6 +157,11 @@ def train_on_photographs(name: str, row: Row, arguments: argparse.Namespace, giv
         mobile = recipe.RecogniserSettings(name="mobile_facenet", weights=guide, sizes=sizes)
         wanted = wanted.model_copy(update={"recogniser": mobile})
     training.train(wanted, run, resume=True, progress=False)
+
+
+def on_photographs(work: Path, name: str) -> Path:
+    """The run of a row that is trained on photographs."""
+    return folder(work / "photographs", name, 0)
 
 
 def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:

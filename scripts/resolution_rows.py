@@ -67,7 +67,7 @@ EDSR_SIZES = {
 PHOTOGRAPHS = {
     "EDSR, lambda 0": Row("edsr_identity_small", ("settings.identity_weight=0.0",)),
     "EDSR, lambda 0.5": Row("edsr_identity_small"),
-    "FSRNet": Row("fsrnet_small", ("settings.num_parts=10", "training.steps=1000")),
+    "FSRNet": Row("fsrnet_small", ("settings.num_parts=10",)),
     "FSRGAN": Row("fsrgan_small", ("settings.num_parts=10",), begins_with="FSRNet"),
     "facebridge_sr": Row("facebridge_sr"),
 }
