@@ -43,15 +43,21 @@ from facebridge import allocator, crops, evaluating, images, recipe, runs, train
 from facebridge.data import face_list, opening, reading
 from facebridge.embedding import JudgeSettings
 from facebridge.evaluation import protocol
+from facebridge.evaluation.face_shape import LandmarksAlone
 from facebridge.evaluation.result import FILE_NAME
 from facebridge.hallucination import hallucinate
+from facebridge.landmarks import Points68
 
 BASELINES = ("bilinear", "bicubic", "lanczos")
 JUDGE = "embedded_judge"
 PRIORS = "face_priors"
 DEGRADED_AT = (14, 12)
 FOLDS = 10
+PAIRS_APART = 5
+"""Landmarks are looked for in every fifth pair."""
 TIMED_FACES, TIMED_ROUNDS = 16, 5
+LABELLED = 3000
+"""Faces of UTKFace whose 68 landmarks FSRNet learns from: the regressor takes 50 ms for each."""
 CROP = crops.crop("sphereface")
 
 
@@ -122,9 +128,9 @@ def photographs(arguments: argparse.Namespace) -> None:
         landmarks=data / "lfw" / "landmarks5.csv",
         convention="cp2tform",
         sizes=SIZES,
-        shape_by=weights / "pfld_68.onnx",
     )
-    test = replace(request, protocol=data / "lfw" / "pairsDevTest.txt", shape_by=None)
+    test = replace(request, protocol=data / "lfw" / "pairsDevTest.txt")
+    shapes = replace(request, protocol=first_pairs(data, work / "view1_shapes.csv"), shape_by=weights / "pfld_68.onnx")
     for number, names in enumerate(TOGETHER):
         if arguments.together and number not in arguments.together:
             continue
@@ -134,6 +140,7 @@ def photographs(arguments: argparse.Namespace) -> None:
             "sizes": replace(request, runs=trained, baselines=plain),
             "degraded": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=(DEGRADED_AT,), degrade=DAMAGES),
             "squares": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=SQUARES),
+            "shapes": replace(shapes, runs=trained, baselines=plain, sizes=SIZES[:2]),
         }
         for part, wanted in parts.items():
             evaluate(wanted, judge, work / f"photographs_{part}_{number}")
@@ -165,16 +172,15 @@ def on_photographs(work: Path, name: str) -> Path:
 
 
 def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
-    """UTKFace's faces, aligned by YuNet's five points; `with_points`: the list with PFLD's 68 points in the crops."""
-    from facebridge.evaluation.face_shape import LandmarksAlone, load
-
+    """UTKFace's faces, aligned by YuNet's five points; `with_points`: some of them, with PFLD's 68 points."""
     aligned = arguments.work / "utkface"
     plain, full = aligned / "faces.csv", aligned / "faces68.csv"
     assert plain.is_file(), f"align UTKFace into {aligned} first: docs/benchmarks/resolution.md has the commands"
     if not with_points or full.is_file():
         return full if with_points else plain
-    faces, finder = opening.open_faces(plain), load(arguments.weights / "pfld_68.onnx")
-    assert isinstance(finder, LandmarksAlone)
+    every = opening.open_faces(plain)
+    faces = every.take(np.sort(np.random.default_rng(0).permutation(len(every))[:LABELLED]))
+    finder = LandmarksAlone(Points68(arguments.weights / "pfld_68.onnx", margin=0, mirrored=False))
     found = []
     for first in range(0, len(faces), 64):
         rows = range(first, min(first + 64, len(faces)))
@@ -187,17 +193,30 @@ def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
 def both_halves(data: Path, listed: Path) -> Path:
     """Both halves of view 1 as one list of pairs, since no training here used LFW's pictures; ten folds, in order."""
     halves = [protocol.read_pairs(data / "lfw" / f"pairsDev{half}.txt") for half in ("Train", "Test")]
-    rows = [
-        (half.first[place], half.second[place], genuine, half.first_identities[place], half.second_identities[place])
-        for half in halves
-        for place, genuine in enumerate(half.genuine)
-    ]
-    counts = {True: 0, False: 0}
-    total = {kind: sum(row[2] == kind for row in rows) for kind in counts}
+    return in_folds([pair for half in halves for pair in pairs_of(half)], listed)
+
+
+def first_pairs(data: Path, listed: Path) -> Path:
+    """Some pairs of view 1's test half, as many genuine as impostor ones."""
+    pairs = pairs_of(protocol.read_pairs(data / "lfw" / "pairsDevTest.txt"))
+    return in_folds([pair for kind in (True, False) for pair in pairs if pair[2] is kind][::PAIRS_APART], listed)
+
+
+def pairs_of(pairs: protocol.PairProtocol) -> list[tuple[str, str, bool, str, str]]:
+    """Pictures, whether it is one person, and who they are."""
+    return list(
+        zip(pairs.first, pairs.second, pairs.genuine, pairs.first_identities, pairs.second_identities, strict=True)
+    )
+
+
+def in_folds(pairs: Sequence[tuple[str, str, bool, str, str]], listed: Path) -> Path:
+    """Write pairs with ten folds, each kind in order."""
+    total = {kind: sum(pair[2] is kind for pair in pairs) for kind in (True, False)}
+    counts = dict.fromkeys(total, 0)
     with listed.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path_a", "path_b", "genuine", "fold", "identity_a", "identity_b"])
-        for first, second, genuine, person, other in rows:
+        for first, second, genuine, person, other in pairs:
             fold = FOLDS * counts[genuine] // total[genuine]
             counts[genuine] += 1
             writer.writerow([first, second, int(genuine), fold, person, other])
