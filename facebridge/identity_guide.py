@@ -1,18 +1,23 @@
 """A frozen recogniser that pulls generated faces towards the person: by its embedding, and by its inner layers.
 
 A generator that is trained through one network learns patterns which that network alone takes for the person (docs/
-log.md). Against this, both faces may be moved a little, together, before the recogniser sees them, and its inner layers
-compared, which see where things are as the embedding does not (Johnson et al. 2016 compare layers of a classifier so).
+log.md). Against this, both faces may be moved a little, together, and blurred before the recogniser sees them, and its
+inner layers compared, which see where things are as the embedding does not (as Johnson et al. 2016 do).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
+from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facebridge.crops import Crop
 from facebridge.recogniser import Recogniser
+
+BLUR_REACH = 3.0
+"""Standard deviations to which the blur reaches."""
 
 
 class IdentityGuide:
@@ -24,6 +29,8 @@ class IdentityGuide:
         layers: names of modules of its network whose outputs are compared too, as `named_modules` has them.
         shift_px: both faces are moved by up to so many pixels of the crop, a new draw for each pair.
         stretch: both are enlarged or reduced by up to this part.
+        blur_px: both are blurred by a Gaussian of this standard deviation, px of the crop: what is finer, the
+            recogniser does not guide.
 
     Raises:
         ValueError: if the network has no such layer.
@@ -36,6 +43,7 @@ class IdentityGuide:
         layers: Sequence[str] = (),
         shift_px: float = 0.0,
         stretch: float = 0.0,
+        blur_px: float = 0.0,
     ) -> None:
         modules = dict(recogniser.network.named_modules())
         if unknown := [name for name in layers if not name or name not in modules]:
@@ -46,6 +54,7 @@ class IdentityGuide:
         self.layers = tuple(layers)
         self.shift_px = shift_px
         self.stretch = stretch
+        self.blur_px = blur_px
 
     def compare(self, generated: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """How far the generated faces are from the sharp ones, both (B, 3, crop.height, crop.width) in [0, 1].
@@ -56,6 +65,8 @@ class IdentityGuide:
         """
         if self.shift_px or self.stretch:
             generated, sharp = moved_together(generated, sharp, self.shift_px, self.stretch)
+        if self.blur_px:
+            generated, sharp = (_blurred(each, self.blur_px) for each in (generated, sharp))
         with torch.no_grad():
             wanted, wanted_inner = self._seen(sharp)
         found, inner = self._seen(generated)
@@ -96,6 +107,11 @@ def moved_together(first: Tensor, second: Tensor, shift_px: float, stretch: floa
             functional.grid_sample(faces.float(), grid, padding_mode="border", align_corners=False)
             for faces in (first, second)
         )
+
+
+def _blurred(faces: Tensor, sigma_px: float) -> Tensor:
+    reach = math.ceil(BLUR_REACH * sigma_px)
+    return gaussian_blur2d(faces, 2 * reach + 1, (sigma_px, sigma_px), "replicate")
 
 
 def _relative_error(found: Tensor, wanted: Tensor) -> Tensor:

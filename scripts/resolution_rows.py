@@ -20,6 +20,7 @@ PEOPLE_APART = 10_000
 TEST_SEED, TEST_PEOPLE, TEST_SHOTS = 92, 200, 4
 """The first shot of a test person is the gallery picture, the others are probes."""
 PARTS_OF_FSRNET = ("coarse", "encoder", "prior", "heads", "decoder")
+PARTS_OF_FACEBRIDGE_SR = ("generator",)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ IDEAS = {
     "guide sees faces unmoved": Row(
         "facebridge_sr_small", ("settings.guide_shift_px=0.0", "settings.guide_stretch=0.0")
     ),
+    "guide sees faces sharp": Row("facebridge_sr_small", ("settings.guide_blur_px=0.0",)),
     "reduced alone in training": Row("facebridge_sr_small", ("settings.degraded_share=0.0",)),
     "transposed attention": Row("facebridge_sr_small", ("settings.attends=true",)),
 }
@@ -69,11 +71,16 @@ PHOTOGRAPHS = {
     "EDSR, lambda 0.5": Row("edsr_identity_small"),
     "FSRNet": Row("fsrnet_small", ("settings.num_parts=10",)),
     "FSRGAN": Row("fsrgan_small", ("settings.num_parts=10",), begins_with="FSRNet"),
-    "facebridge_sr": Row("facebridge_sr"),
+    "facebridge_sr, pixels alone": Row("facebridge_sr_pixels"),
+    "facebridge_sr": Row("facebridge_sr", begins_with="facebridge_sr, pixels alone"),
 }
 """On photographs; see docs/benchmarks/resolution.md for the lists."""
 
-TOGETHER = (("EDSR, lambda 0", "EDSR, lambda 0.5"), ("FSRNet", "FSRGAN", "facebridge_sr"))
+TOGETHER = (
+    ("EDSR, lambda 0", "EDSR, lambda 0.5"),
+    ("facebridge_sr, pixels alone", "facebridge_sr"),
+    ("FSRNet", "FSRGAN"),
+)
 """Rows of PHOTOGRAPHS that are judged in one go."""
 
 
@@ -95,8 +102,9 @@ def train_on_drawn_people(name: str, row: Row, seed: int, work: Path, overrides:
 
 
 def started_from(run: Path) -> list[str]:
-    """Overrides that let FSRGAN begin with a trained FSRNet."""
-    return [f"trained.{part}={run}" for part in PARTS_OF_FSRNET]
+    """Overrides that let a training begin with the networks of another."""
+    parts = PARTS_OF_FSRNET if runs.Run(run).recipe.method == "fsrnet" else PARTS_OF_FACEBRIDGE_SR
+    return [f"trained.{part}={run}" for part in parts]
 
 
 def training_people(seed: int) -> SyntheticData:

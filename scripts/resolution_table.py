@@ -45,6 +45,7 @@ COMPARED = (
     ("FSRGAN", "FSRNet"),
     ("facebridge_sr", "EDSR, lambda 0.5"),
     ("facebridge_sr", "bicubic"),
+    ("facebridge_sr", "facebridge_sr, pixels alone"),
     *(("all", name) for name in IDEAS if name != "all"),
 )
 LABELLED_BY_THE_JUDGE = ("FSRNet", "FSRGAN")

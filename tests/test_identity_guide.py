@@ -59,6 +59,31 @@ def test_gradients_reach_the_generated_face_alone_and_no_hook_stays(faces) -> No
     assert not any(module._forward_hooks for module in recogniser.network.modules())
 
 
+def test_what_is_finer_than_the_blur_guides_nothing(faces) -> None:
+    recogniser = thin_recogniser()
+    sharp = faces[1]
+    rows, columns = torch.meshgrid(torch.arange(112), torch.arange(96), indexing="ij")
+    checkered = sharp + 0.2 * (1 - 2 * ((rows + columns) % 2))
+    plain, blurred = (
+        IdentityGuide(recogniser, CROP, [layer_of(recogniser)], blur_px=px).compare(checkered, sharp) for px in (0, 2)
+    )
+    assert float(plain["layers"]) > 1e-3
+    assert float(blurred["layers"]) < 1e-2 * float(plain["layers"])
+
+
+def test_blur_is_a_gaussian_as_a_plain_convolution_makes_it(faces) -> None:
+    seen = []
+    recogniser = thin_recogniser()
+    recogniser.embed = lambda given, crop: seen.append(given) or torch.ones(len(given), 2)
+    IdentityGuide(recogniser, CROP, blur_px=1.5).compare(*faces)
+    offsets = torch.arange(-5.0, 6.0)
+    weights = torch.exp(-offsets.square() / (2 * 1.5**2))
+    weights = weights / weights.sum()
+    down = sum(weight * faces[1][..., 50 + shift, :] for shift, weight in enumerate(weights))
+    wanted = sum(weight * down[..., 40 + shift] for shift, weight in enumerate(weights))
+    assert torch.allclose(seen[0][..., 55, 45], wanted, atol=1e-5)
+
+
 def test_a_layer_that_the_network_does_not_have_is_named() -> None:
     with pytest.raises(ValueError, match="no_such"):
         IdentityGuide(thin_recogniser(), CROP, ["no_such"])

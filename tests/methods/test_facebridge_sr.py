@@ -58,6 +58,7 @@ def test_total_is_the_weighted_sum_of_the_losses_by_hand(monkeypatch: pytest.Mon
         guided_share=0.5,
         guide_shift_px=0.0,
         guide_stretch=0.0,
+        guide_blur_px=0.0,
     )
     sharp = batch()["target"]
     sources = enlarge(functional.avg_pool2d(sharp, 8), CROP)

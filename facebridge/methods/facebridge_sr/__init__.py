@@ -62,6 +62,8 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         """How far both faces may be moved before the recogniser sees them, px of the crop."""
         guide_stretch: Annotated[float, Field(ge=0, lt=1)] = 0.05
         """By what part both may be enlarged or reduced for the recogniser."""
+        guide_blur_px: Weight = 1.5
+        """Standard deviation of the blur that both go through before it, px of the crop."""
         smallest_height: Annotated[int, Field(ge=2)] = 6
         """Height of the smallest faces that are trained on, px."""
         largest_height: Annotated[int, Field(ge=2)] = 36
@@ -99,7 +101,8 @@ class FacebridgeSr(HallucinationMethod["FacebridgeSr.Config"]):
         self.guide: IdentityGuide | None = None
         if recogniser is not None and self._is_guided:
             layers = config.layers if config.layer_weight else ()
-            self.guide = IdentityGuide(recogniser, crop, layers, config.guide_shift_px, config.guide_stretch)
+            moves = config.guide_shift_px, config.guide_stretch, config.guide_blur_px
+            self.guide = IdentityGuide(recogniser, crop, layers, *moves)
 
     def begin(self, first_batch: Callable[[], Batch]) -> None:
         """Miss the recogniser before anything is trained.
