@@ -26,6 +26,7 @@ from resolution_rows import (
     DAMAGES,
     EDSR_SIZES,
     IDEAS,
+    IN_BOTH_HALVES,
     IN_SHORT,
     PHOTOGRAPHS,
     ROWS,
@@ -124,24 +125,27 @@ def photographs(arguments: argparse.Namespace) -> None:
     request = evaluating.Request(
         [],
         data / "lfw" / "lfw-deepfunneled",
-        protocol=both_halves(data, work / "view1.csv"),
+        protocol=data / "lfw" / "pairsDevTest.txt",
         landmarks=data / "lfw" / "landmarks5.csv",
         convention="cp2tform",
         sizes=SIZES,
+        baselines=BASELINES[1:2],
     )
-    test = replace(request, protocol=data / "lfw" / "pairsDevTest.txt")
-    shapes = replace(request, protocol=first_pairs(data, work / "view1_shapes.csv"), shape_by=weights / "pfld_68.onnx")
+    more_pairs, fewer_pairs = both_halves(data, work / "view1.csv"), some_pairs(data, work / "view1_some.csv")
     for number, names in enumerate(TOGETHER):
         if arguments.together and number not in arguments.together:
             continue
         trained = [f"{name}={given.get(name, on_photographs(work, name))}" for name in names]
-        plain = BASELINES if number == 0 else BASELINES[1:2]
+        own, first = replace(request, runs=trained), number == 0
         parts = {
-            "sizes": replace(request, runs=trained, baselines=plain),
-            "degraded": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=(DEGRADED_AT,), degrade=DAMAGES),
-            "squares": replace(test, runs=trained, baselines=BASELINES[1:2], sizes=SQUARES),
-            "shapes": replace(shapes, runs=trained, baselines=plain, sizes=SIZES[:2]),
+            "sizes": replace(own, baselines=BASELINES if first else BASELINES[1:2]),
+            "degraded": replace(own, sizes=(DEGRADED_AT,), degrade=DAMAGES[-2:]),
+            "squares": replace(own, sizes=SQUARES),
+            "shapes": replace(own, protocol=fewer_pairs, sizes=SIZES[:2], shape_by=weights / "pfld_68.onnx"),
         }
+        if number in IN_BOTH_HALVES:
+            plain = BASELINES[:1] if first else BASELINES[1:2]
+            parts["halves"] = replace(own, protocol=more_pairs, sizes=SIZES[:2], baselines=plain)
         for part, wanted in parts.items():
             evaluate(wanted, judge, work / f"photographs_{part}_{number}")
         measure_speed(trained, work / f"photographs_speed_{number}.json")
@@ -196,7 +200,7 @@ def both_halves(data: Path, listed: Path) -> Path:
     return in_folds([pair for half in halves for pair in pairs_of(half)], listed)
 
 
-def first_pairs(data: Path, listed: Path) -> Path:
+def some_pairs(data: Path, listed: Path) -> Path:
     """Some pairs of view 1's test half, as many genuine as impostor ones."""
     pairs = pairs_of(protocol.read_pairs(data / "lfw" / "pairsDevTest.txt"))
     return in_folds([pair for kind in (True, False) for pair in pairs if pair[2] is kind][::PAIRS_APART], listed)

@@ -12,7 +12,7 @@ from facebridge.data.faces import DrawnFaces, Faces
 from facebridge.recipe import Recipe, SyntheticData
 
 SIZES = ((7, 6), (14, 12), (28, 24))
-SQUARES = ((8, 8), (16, 16), (32, 32))
+SQUARES = ((8, 8), (16, 16))
 DAMAGES = ("blur=1", "noise=10", "jpeg=30", "blur=0.7,noise=5,jpeg=50")
 TRAINING_SEED, TRAINING_PEOPLE, TRAINING_SHOTS = 91, 300, 6
 PEOPLE_APART = 10_000
@@ -82,6 +82,8 @@ TOGETHER = (
     ("FSRNet", "FSRGAN"),
 )
 """Rows of PHOTOGRAPHS that are judged in one go."""
+IN_BOTH_HALVES = (0, 1)
+"""Of these, those that are also judged on both halves of view 1, for narrower intervals."""
 
 
 def folder(work: Path, name: str, seed: int) -> Path:

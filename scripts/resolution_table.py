@@ -69,7 +69,7 @@ def main() -> None:
         write_curve(arguments.work, arguments.curve)
     if arguments.sheet or arguments.curve:
         return
-    for part in ("sizes", "shapes", "squares", "degraded"):
+    for part in ("sizes", "halves", "shapes", "squares", "degraded"):
         print("\n".join(tables(f"photographs, {part}", [judged(arguments.work, f"photographs_{part}_?")])))
     for part in ("drawn_sizes", "drawn_degraded", "ideas_sizes", "ideas_degraded", "sizes_sizes"):
         found = [judged(arguments.work, f"{part}_{seed}") for seed in arguments.seeds]
