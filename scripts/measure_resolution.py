@@ -54,8 +54,8 @@ JUDGE = "embedded_judge"
 PRIORS = "face_priors"
 DEGRADED_AT = (14, 12)
 FOLDS = 10
-PAIRS_APART = 5
-"""Landmarks are looked for in every fifth pair."""
+PAIRS_APART = 10
+"""Landmarks are looked for in every tenth pair."""
 TIMED_FACES, TIMED_ROUNDS = 16, 5
 LABELLED = 3000
 """Faces of UTKFace whose 68 landmarks FSRNet learns from: the regressor takes 50 ms for each."""
@@ -101,6 +101,8 @@ def drawn_people(arguments: argparse.Namespace, rows: dict[str, Row], seed: int)
     judge = JudgeSettings(JUDGE, None, (), "sum")
     trained = [f"{name}={folder(work, name, seed)}" for name in rows]
     parts = {"sizes": evaluating.Request(trained, listed, sizes=SIZES, baselines=BASELINES, shape_by=priors)}
+    if arguments.part == "drawn":
+        parts["squares"] = evaluating.Request(trained, listed, sizes=SQUARES, baselines=BASELINES[1:2])
     if arguments.part in ("drawn", "ideas"):
         parts["degraded"] = evaluating.Request(
             trained, listed, sizes=(DEGRADED_AT,), degrade=DAMAGES, baselines=BASELINES
@@ -140,7 +142,7 @@ def photographs(arguments: argparse.Namespace) -> None:
         parts = {
             "sizes": replace(own, baselines=BASELINES if first else BASELINES[1:2]),
             "degraded": replace(own, sizes=(DEGRADED_AT,), degrade=DAMAGES[-2:]),
-            "squares": replace(own, sizes=SQUARES),
+            "squares": replace(own, sizes=SQUARES[1:2]),
             "shapes": replace(own, protocol=fewer_pairs, sizes=SIZES[:2], shape_by=weights / "pfld_68.onnx"),
         }
         if number in IN_BOTH_HALVES:

@@ -12,7 +12,7 @@ from facebridge.data.faces import DrawnFaces, Faces
 from facebridge.recipe import Recipe, SyntheticData
 
 SIZES = ((7, 6), (14, 12), (28, 24))
-SQUARES = ((8, 8), (16, 16))
+SQUARES = ((8, 8), (16, 16), (32, 32))
 DAMAGES = ("blur=1", "noise=10", "jpeg=30", "blur=0.7,noise=5,jpeg=50")
 TRAINING_SEED, TRAINING_PEOPLE, TRAINING_SHOTS = 91, 300, 6
 PEOPLE_APART = 10_000
@@ -51,9 +51,6 @@ IDEAS = {
     "no inner layers": Row("facebridge_sr_small", ("settings.layer_weight=0.0",)),
     "no identity loss, no layers": Row(
         "facebridge_sr_small", ("settings.layer_weight=0.0", "settings.identity_weight=0.0")
-    ),
-    "guide sees faces unmoved": Row(
-        "facebridge_sr_small", ("settings.guide_shift_px=0.0", "settings.guide_stretch=0.0")
     ),
     "guide sees faces sharp": Row("facebridge_sr_small", ("settings.guide_blur_px=0.0",)),
     "reduced alone in training": Row("facebridge_sr_small", ("settings.degraded_share=0.0",)),

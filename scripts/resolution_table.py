@@ -71,7 +71,7 @@ def main() -> None:
         return
     for part in ("sizes", "halves", "shapes", "squares", "degraded"):
         print("\n".join(tables(f"photographs, {part}", [judged(arguments.work, f"photographs_{part}_?")])))
-    for part in ("drawn_sizes", "drawn_degraded", "ideas_sizes", "ideas_degraded", "sizes_sizes"):
+    for part in ("drawn_sizes", "drawn_squares", "drawn_degraded", "ideas_sizes", "ideas_degraded", "sizes_sizes"):
         found = [judged(arguments.work, f"{part}_{seed}") for seed in arguments.seeds]
         print("\n".join(tables(part.replace("_", ", "), found)))
 
@@ -113,24 +113,35 @@ def judged(work: Path, pattern: str) -> Judged | None:
 
 
 def tables(title: str, given: Sequence[Judged | None]) -> Iterator[str]:
-    """One table for each condition, and one of differences; with several seeds the mean of all."""
+    """One table for each figure, and one of differences; with several seeds the mean of all."""
     found = [each for each in given if each is not None]
     if not found:
         return
     yield f"\n# {title}, {len(found)} seed(s)"
-    for condition in found[0].conditions:
-        rows = [row for row in found[0].rows if row.condition == condition and row.score_kind != "fused"]
-        names = [name for name in COLUMNS if any(name in row.figures for row in rows)]
-        size = condition.partition(" ")[0]
-        yield f"\n## {condition}\n"
-        yield f"| | {' | '.join(COLUMNS[name] for name in names)} | parameters | ms |"
-        yield "|---" * (len(names) + 3) + "|"
-        for row in rows:
-            cells = [shown(name, [each.figure(row, name) for each in found]) for name in names]
-            told = found[0].speed.get(row.method, {})
-            parameters = f"{told['parameters']:,}" if told else "-"
-            milliseconds = f"{told[size]:.1f}" if size in told else "-"
-            yield f"| {row.method} | {' | '.join(cells)} | {parameters} | {milliseconds} |"
+    first = found[0]
+    rows = [row for row in first.rows if row.score_kind != "fused" and row.method != "none"]
+    methods, conditions = list(dict.fromkeys(row.method for row in rows)), first.conditions
+    for name in COLUMNS:
+        told = [each for each in conditions if any(name in row.figures for row in rows if row.condition == each)]
+        if not told:
+            continue
+        yield f"\n{COLUMNS[name]}\n"
+        yield f"| | {' | '.join(told)} |"
+        yield "|---" * (len(told) + 1) + "|"
+        for method in methods:
+            own = {row.condition: row for row in rows if row.method == method}
+            cells = [shown(name, [each.figure(own[condition], name) for each in found]) for condition in told]
+            yield f"| {method} | {' | '.join(cells)} |"
+    sharp = [row for row in first.rows if row.method == "none" and row.score_kind == "original"]
+    for row in sharp:
+        known = [name for name in COLUMNS if name in row.figures]
+        yield "\nfull size: " + ", ".join(f"{COLUMNS[name]} {shown(name, [row.figures[name]])}" for name in known)
+    if first.speed:
+        sizes = [each for each in conditions if any(each in told for told in first.speed.values())]
+        yield f"\n| | parameters | {' | '.join(f'ms at {each}' for each in sizes)} |"
+        yield "|---" * (len(sizes) + 2) + "|"
+        for method, told in first.speed.items():
+            yield f"| {method} | {told['parameters']:,} | {' | '.join(f'{told[each]:.1f}' for each in sizes)} |"
     yield "\n## by how much, points\n"
     yield from differences(found)
 
