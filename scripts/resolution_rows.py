@@ -58,7 +58,6 @@ IDEAS = {
 }
 """facebridge_sr with one of its ideas taken away, or another put in."""
 EDSR_SIZES = {
-    "EDSR 16x64": Row("edsr_identity_demo", ("settings.num_blocks=16", "settings.num_filters=64")),
     "EDSR 2x8": Row("edsr_identity_demo", ("settings.num_blocks=2", "settings.num_filters=8")),
     "EDSR 4x16": Row("edsr_identity_demo", ("settings.num_blocks=4", "settings.num_filters=16")),
 }
