@@ -26,7 +26,7 @@ from resolution_rows import (
     DAMAGES,
     EDSR_SIZES,
     IDEAS,
-    IN_BOTH_HALVES,
+    LOOKED_AT_CLOSELY,
     IN_SHORT,
     PHOTOGRAPHS,
     ROWS,
@@ -54,8 +54,6 @@ JUDGE = "embedded_judge"
 PRIORS = "face_priors"
 DEGRADED_AT = (14, 12)
 FOLDS = 10
-PAIRS_APART = 10
-"""Landmarks are looked for in every tenth pair."""
 TIMED_FACES, TIMED_ROUNDS = 16, 5
 LABELLED = 3000
 """Faces of UTKFace whose 68 landmarks FSRNet learns from: the regressor takes 50 ms for each."""
@@ -133,21 +131,19 @@ def photographs(arguments: argparse.Namespace) -> None:
         sizes=SIZES,
         baselines=BASELINES[1:2],
     )
-    more_pairs, fewer_pairs = both_halves(data, work / "view1.csv"), some_pairs(data, work / "view1_some.csv")
+    more_pairs = both_halves(data, work / "view1.csv")
     for number, names in enumerate(TOGETHER):
         if arguments.together and number not in arguments.together:
             continue
         trained = [f"{name}={given.get(name, on_photographs(work, name))}" for name in names]
         own, first = replace(request, runs=trained), number == 0
-        parts = {
-            "sizes": replace(own, baselines=BASELINES if first else BASELINES[1:2]),
-            "degraded": replace(own, sizes=(DEGRADED_AT,), degrade=DAMAGES[-2:]),
-            "squares": replace(own, sizes=SQUARES[1:2]),
-            "shapes": replace(own, protocol=fewer_pairs, sizes=SIZES[:2], shape_by=weights / "pfld_68.onnx"),
-        }
-        if number in IN_BOTH_HALVES:
-            plain = BASELINES[:1] if first else BASELINES[1:2]
-            parts["halves"] = replace(own, protocol=more_pairs, sizes=SIZES[:2], baselines=plain)
+        parts = {"sizes": replace(own, baselines=BASELINES if first else BASELINES[1:2])}
+        if number in LOOKED_AT_CLOSELY:
+            parts["halves"] = replace(
+                own, protocol=more_pairs, sizes=SIZES[:2], baselines=BASELINES[:1] if first else BASELINES[1:2]
+            )
+            parts["degraded"] = replace(own, sizes=(DEGRADED_AT,), degrade=DAMAGES[-2:])
+            parts["squares"] = replace(own, sizes=SQUARES[1:2])
         for part, wanted in parts.items():
             evaluate(wanted, judge, work / f"photographs_{part}_{number}")
         measure_speed(trained, work / f"photographs_speed_{number}.json")
@@ -199,30 +195,19 @@ def utkface(arguments: argparse.Namespace, with_points: bool) -> Path:
 def both_halves(data: Path, listed: Path) -> Path:
     """Both halves of view 1 as one list of pairs, since no training here used LFW's pictures; ten folds, in order."""
     halves = [protocol.read_pairs(data / "lfw" / f"pairsDev{half}.txt") for half in ("Train", "Test")]
-    return in_folds([pair for half in halves for pair in pairs_of(half)], listed)
-
-
-def some_pairs(data: Path, listed: Path) -> Path:
-    """Some pairs of view 1's test half, as many genuine as impostor ones."""
-    pairs = pairs_of(protocol.read_pairs(data / "lfw" / "pairsDevTest.txt"))
-    return in_folds([pair for kind in (True, False) for pair in pairs if pair[2] is kind][::PAIRS_APART], listed)
-
-
-def pairs_of(pairs: protocol.PairProtocol) -> list[tuple[str, str, bool, str, str]]:
-    """Pictures, whether it is one person, and who they are."""
-    return list(
-        zip(pairs.first, pairs.second, pairs.genuine, pairs.first_identities, pairs.second_identities, strict=True)
-    )
-
-
-def in_folds(pairs: Sequence[tuple[str, str, bool, str, str]], listed: Path) -> Path:
-    """Write pairs with ten folds, each kind in order."""
-    total = {kind: sum(pair[2] is kind for pair in pairs) for kind in (True, False)}
+    rows = [
+        row
+        for half in halves
+        for row in zip(
+            half.first, half.second, half.genuine, half.first_identities, half.second_identities, strict=True
+        )
+    ]
+    total = {kind: sum(row[2] is kind for row in rows) for kind in (True, False)}
     counts = dict.fromkeys(total, 0)
     with listed.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path_a", "path_b", "genuine", "fold", "identity_a", "identity_b"])
-        for first, second, genuine, person, other in pairs:
+        for first, second, genuine, person, other in rows:
             fold = FOLDS * counts[genuine] // total[genuine]
             counts[genuine] += 1
             writer.writerow([first, second, int(genuine), fold, person, other])

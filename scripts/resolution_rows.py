@@ -78,8 +78,8 @@ TOGETHER = (
     ("FSRNet", "FSRGAN"),
 )
 """Rows of PHOTOGRAPHS that are judged in one go."""
-IN_BOTH_HALVES = (0, 1)
-"""Of these, those that are also judged on both halves of view 1, for narrower intervals."""
+LOOKED_AT_CLOSELY = (0, 1)
+"""Of these, those that are also judged on both halves of view 1, for narrower intervals, damaged, and as squares."""
 
 
 def folder(work: Path, name: str, seed: int) -> Path:

@@ -48,8 +48,6 @@ COMPARED = (
     ("facebridge_sr", "facebridge_sr, pixels alone"),
     *(("all", name) for name in IDEAS if name != "all"),
 )
-LABELLED_BY_THE_JUDGE = ("FSRNet", "FSRGAN")
-"""Rows whose training on photographs learned from the regressor that finds landmarks there: it cannot judge them."""
 SHOWN_PEOPLE = (3, 17, 42, 58, 101, 133)
 SHOWN_SIZE = (14, 12)
 CROP = crops.crop("sphereface")
@@ -69,7 +67,7 @@ def main() -> None:
         write_curve(arguments.work, arguments.curve)
     if arguments.sheet or arguments.curve:
         return
-    for part in ("sizes", "halves", "shapes", "squares", "degraded"):
+    for part in ("sizes", "halves", "squares", "degraded"):
         print("\n".join(tables(f"photographs, {part}", [judged(arguments.work, f"photographs_{part}_?")])))
     for part in ("drawn_sizes", "drawn_squares", "drawn_degraded", "ideas_sizes", "ideas_degraded", "sizes_sizes"):
         found = [judged(arguments.work, f"{part}_{seed}") for seed in arguments.seeds]
@@ -89,8 +87,6 @@ class Judged:
         """The figure of the row of this method and condition."""
         wanted = (like.method, like.condition, like.score_kind)
         found = [each for each in self.rows if (each.method, each.condition, each.score_kind) == wanted]
-        if name == "nrmse" and "fold" in self.scores and like.method in LABELLED_BY_THE_JUDGE:
-            return None
         return found[0].figures.get(name) if found else None
 
 
