@@ -26,8 +26,8 @@ from resolution_rows import (
     DAMAGES,
     EDSR_SIZES,
     IDEAS,
-    LOOKED_AT_CLOSELY,
     IN_SHORT,
+    LOOKED_AT_CLOSELY,
     PHOTOGRAPHS,
     ROWS,
     SIZES,
@@ -114,9 +114,10 @@ def photographs(arguments: argparse.Namespace) -> None:
     """Train the rows on UTKFace and judge them on LFW's view 1."""
     work, data, weights = arguments.work, arguments.data, arguments.weights
     given = dict(text.split("=", 1) for text in arguments.run)
-    for name, row in PHOTOGRAPHS.items():
-        if name not in given and (not arguments.rows or name in arguments.rows):
-            train_on_photographs(name, row, arguments, given)
+    groups = arguments.together or range(len(TOGETHER))
+    for name in arguments.rows or [name for number in groups for name in TOGETHER[number]]:
+        if name not in given:
+            train_on_photographs(name, PHOTOGRAPHS[name], arguments, given)
     if arguments.rows:
         return
     judge = JudgeSettings(
@@ -132,9 +133,8 @@ def photographs(arguments: argparse.Namespace) -> None:
         baselines=BASELINES[1:2],
     )
     more_pairs = both_halves(data, work / "view1.csv")
-    for number, names in enumerate(TOGETHER):
-        if arguments.together and number not in arguments.together:
-            continue
+    for number in groups:
+        names = TOGETHER[number]
         trained = [f"{name}={given.get(name, on_photographs(work, name))}" for name in names]
         own, first = replace(request, runs=trained), number == 0
         parts = {"sizes": replace(own, baselines=BASELINES if first else BASELINES[1:2])}
