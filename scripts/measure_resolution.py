@@ -92,22 +92,30 @@ def drawn_people(arguments: argparse.Namespace, rows: dict[str, Row], seed: int)
             train_on_drawn_people(name, row, seed, work, shorter)
     if arguments.rows:
         return
-    priors = folder(work, PRIORS, 0)
-    if not runs.Run(priors).weights.is_file():
-        training.train(recipe.read("face_priors_small", ["training.threads=1"]), priors, resume=True, progress=False)
     listed = test_people(work / "tested")
-    judge = JudgeSettings(JUDGE, None, (), "sum")
     trained = [f"{name}={folder(work, name, seed)}" for name in rows]
-    parts = {"sizes": evaluating.Request(trained, listed, sizes=SIZES, baselines=BASELINES, shape_by=priors)}
+    request = evaluating.Request(trained, listed, sizes=SIZES, baselines=BASELINES[1:2])
+    parts = {"sizes": request}
+    if arguments.part == "ideas":
+        parts = {"sizes": replace(request, sizes=SIZES[:2], degrade=DAMAGES[-1:])}
     if arguments.part == "drawn":
-        parts["squares"] = evaluating.Request(trained, listed, sizes=SQUARES, baselines=BASELINES[1:2])
-    if arguments.part in ("drawn", "ideas"):
-        parts["degraded"] = evaluating.Request(
-            trained, listed, sizes=(DEGRADED_AT,), degrade=DAMAGES, baselines=BASELINES
-        )
+        parts = {
+            "sizes": replace(request, baselines=BASELINES, shape_by=priors(work)),
+            "squares": replace(request, sizes=SQUARES),
+            "degraded": replace(request, sizes=(DEGRADED_AT,), degrade=DAMAGES),
+        }
+    judge = JudgeSettings(JUDGE, None, (), "sum")
     for part, request in parts.items():
         evaluate(request, judge, work / f"{arguments.part}_{part}_{seed}")
     measure_speed(trained, work / f"{arguments.part}_speed_{seed}.json")
+
+
+def priors(work: Path) -> Path:
+    """The run that finds landmarks and parts; trained where it is not there."""
+    run = folder(work, PRIORS, 0)
+    if not runs.Run(run).weights.is_file():
+        training.train(recipe.read("face_priors_small", ["training.threads=1"]), run, resume=True, progress=False)
+    return run
 
 
 def photographs(arguments: argparse.Namespace) -> None:

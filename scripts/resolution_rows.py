@@ -33,7 +33,7 @@ class Row:
     """The row whose networks its training begins with."""
 
 
-IN_SHORT = ["training.steps=600", "settings.guided_after_steps=200"]
+IN_SHORT = ["training.steps=400", "settings.guided_after_steps=150"]
 """The trainings that compare ideas."""
 
 
