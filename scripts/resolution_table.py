@@ -144,9 +144,9 @@ def tables(title: str, given: Sequence[Judged | None]) -> Iterator[str]:
 
 def differences(found: Sequence[Judged]) -> Iterator[str]:
     """Paired differences with their intervals, for each seed."""
-    rates = ("accuracy",) if "fold" in found[0].scores else ("rank1",)
+    metrics = ("accuracy", "true_accept_rate@0.01") if "fold" in found[0].scores else ("rank1",)
     conditions = [each for each in found[0].conditions if each != "full size"]
-    for metric in (*rates, "true_accept_rate@0.01"):
+    for metric in metrics:
         yield f"\n| {COLUMNS[metric]} | {' | '.join(conditions)} |"
         yield "|---" * (len(conditions) + 1) + "|"
         for held in (each.scores for each in found):
