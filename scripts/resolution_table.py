@@ -218,7 +218,7 @@ def write_curve(work: Path, out: Path) -> None:
         axes.axhline(100 * plain, color=colour, linestyle=":", linewidth=1)
     axes.set(xscale="log", xlabel="parameters of EDSR", ylabel="rank-1, %", ylim=(0, 100))
     axes.set_title("dotted: bicubic enlarging; bars: 95 % over people", fontsize=9)
-    axes.legend(title="probes", loc="center left")
+    axes.legend(title="probes", loc=(0.02, 0.66))
     figure.savefig(out, dpi=120)
 
 
