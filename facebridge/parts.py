@@ -145,6 +145,6 @@ def _nose(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([points[27] - bridge, base - wing, points[33], base + wing, points[27] + bridge])
 
 
-_FINER = 5
+_FINER = 9
 _FRACTION_BITS = 4
 _FARTHEST_PX = 10_000

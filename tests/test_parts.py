@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
@@ -94,6 +94,7 @@ def test_parts_of_mirrored_landmarks_are_the_mirrored_parts(points: np.ndarray) 
 
 
 @settings(max_examples=10)
+@example([(0.0, 34.5), (8.0, 0.0), (8.125, -1.0)])  # a sliver, of which OpenCV paints the outline
 @given(st.lists(st.tuples(st.floats(-10, 40), st.floats(-10, 40)), min_size=3, max_size=6))
 def test_painted_is_what_lies_inside_but_for_a_fifth_of_a_pixel(corners: list[tuple[float, float]]) -> None:
     outline = parts.hull(np.array(corners))
@@ -104,7 +105,7 @@ def test_painted_is_what_lies_inside_but_for_a_fifth_of_a_pixel(corners: list[tu
     inside = Outline(closed).contains_points(pixels).reshape(30, 30)
     along = np.concatenate([np.linspace(a, b, 400) for a, b in zip(closed[:-1], closed[1:], strict=True)])
     away = np.linalg.norm(pixels[:, None] - along, axis=-1).min(1).reshape(30, 30)
-    assert np.array_equal(found[away > 0.25], inside[away > 0.25])
+    assert np.array_equal(found[away > 0.2], inside[away > 0.2])
 
 
 def test_the_last_outline_lies_on_top_and_far_points_do_no_harm() -> None:
