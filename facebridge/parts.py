@@ -136,7 +136,8 @@ def painted(outlines: Iterable[Outline], height: int, width: int) -> NDArray[np.
 
 def hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """The corners (M, 2) of the smallest convex outline around points (N, 2)."""
-    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float64)
+    corners = cv2.convexHull(np.unique(points.astype(np.float32) + 0.0, axis=0))  # -0 and 0 are one place
+    return np.asarray(points[:1] if corners is None else corners[:, 0], np.float64)
 
 
 def _nose(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -94,6 +94,7 @@ def test_parts_of_mirrored_landmarks_are_the_mirrored_parts(points: np.ndarray) 
 
 
 @settings(max_examples=10)
+@example([(0.0, -0.0), (0.0, 0.0), (0.0, 0.0)])
 @example([(0.0, 34.5), (8.0, 0.0), (8.125, -1.0)])  # a sliver, of which OpenCV paints the outline
 @given(st.lists(st.tuples(st.floats(-10, 40), st.floats(-10, 40)), min_size=3, max_size=6))
 def test_painted_is_what_lies_inside_but_for_a_fifth_of_a_pixel(corners: list[tuple[float, float]]) -> None:
