@@ -7,7 +7,7 @@ A method is plain PyTorch. It knows no file, no device flag, no logger and no co
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -24,6 +24,9 @@ Where the data is paired also `source`: faces (B, 3, H, W), or (B, k, 3, H, W) w
 for (`several`; `target` is then a further one); where generated faces are mixed in also `is_generated`: bool (B,).
 Where the method wants points also `target_points` and, where paired, `source_points`: 68 landmarks (B, 68, 2) float32
 (x, y) in pixels of the faces, those of mirrored faces mirrored and in iBUG order again ((B, k, 68, 2) for k sources).
+Where it wants the five points also `target_points5` and `source_points5`: (B, 5, 2), or (B, k, 5, 2), likewise.
+Where it wants the faces' yaw also `target_yaw_deg` and `source_yaw_deg`: float32 (B,), or (B, k), in degrees, positive
+where the nose points to the right of the picture, of the other sign in mirrored faces.
 Where the method wants the faces parsed also `target_parsing`: uint8 (B, H, W), a `facebridge.parts.Part` for each
 pixel, right and left changed places in mirrored faces.
 In training `shared_seed`: one int64, the same in every process of a step, for draws that concern the whole batch; other
@@ -77,6 +80,16 @@ class Method(nn.Module, ABC, Generic[Settings]):
     @property
     def wants_points(self) -> bool:
         """Whether batches must hold the faces' 68 landmarks."""
+        return False
+
+    @property
+    def wants_five_points(self) -> bool:
+        """Whether batches must hold the faces' five points."""
+        return False
+
+    @property
+    def wants_yaw(self) -> bool:
+        """Whether batches must say how far each head is turned to a side."""
         return False
 
     @property
@@ -157,6 +170,44 @@ class HallucinationMethod(Method[Settings]):
     def source_sizes(self) -> list[tuple[int, int]]:
         """The sizes (height, width) in px of the aligned faces that the method was trained to take."""
         return [(self.crop.height, self.crop.width)]
+
+
+@runtime_checkable
+class TakesPoints(Protocol):
+    """A hallucination method that looks for the parts of a face where its five points lie."""
+
+    def generate_at(self, faces: Tensor, points: Tensor) -> Tensor:
+        """As `generate`, which takes the points to lie where the crop has them.
+
+        Args:
+            faces: (B, 3, H, W) float32 RGB in [0, 1].
+            points: (B, 5, 2) (x, y) in pixels of the faces.
+        """
+        ...
+
+
+@runtime_checkable
+class TurnsHeads(Protocol):
+    """A hallucination method that shows a face as seen from any side it was trained for; `generate` gives the front."""
+
+    def turned(self, faces: Tensor, yaw_deg: Sequence[float]) -> Tensor:
+        """The faces turned to each of several yaws.
+
+        Args:
+            faces: (B, 3, H, W) float32 RGB in [0, 1].
+            yaw_deg: degrees, positive where the nose points to the right of the picture.
+
+        Returns:
+            (B, len(yaw_deg), 3, crop.height, crop.width) in [0, 1].
+
+        Raises:
+            ValueError: if a yaw is out of the range of the training.
+        """
+        ...
+
+    def poses_deg(self) -> tuple[float, ...]:
+        """The yaws that it was trained for, rising."""
+        ...
 
 
 class SamplingMethod(Method[Settings]):

@@ -69,12 +69,24 @@ class SyntheticData(Frozen):
     """Height and width of a drawn picture before alignment, px."""
     yaw_range: tuple[float, float] | None = None
     """Degrees; absent: the default spread, mostly near frontal."""
+    frontal_partners: bool = False
+    """Whether each shot is drawn a second time with the head turned to the front, at the same moment: the same `pair`,
+    yaw 0."""
     domain: str = "vis"
     """Camera of the faces, where the pairing does not say."""
     pairing: Pairing = NoPairs()
     """How targets get their sources."""
     generated: GeneratedData | None = None
     """Generated faces mixed into the batches; absent: none."""
+
+    @model_validator(mode="after")
+    def _partners_are_no_same_shot(self) -> "SyntheticData":
+        if self.frontal_partners and isinstance(self.pairing, pairings.SameShotSettings):
+            raise ValueError(
+                "with frontal_partners rows of one `pair` show the head turned differently, so that their pixels do "
+                'not correspond: pair by profile_to_frontal with alike = ["pair"], or leave frontal_partners out'
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_no_splits(self) -> "SyntheticData":

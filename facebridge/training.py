@@ -127,6 +127,8 @@ def _train(fabric: Fabric, recipe: Recipe, run: Run, faces: Faces | None, progre
             sampler=sampler,
             mirror=recipe.training.mirror,
             points=method.wants_points,
+            five_points=method.wants_five_points,
+            yaw=method.wants_yaw,
             parsing=method.wants_parsing,
             rank=fabric.global_rank,
             processes=fabric.world_size,
@@ -225,10 +227,11 @@ class _Loop:
             self.journal.validation(step, found.as_dict())
         self._sheet(_on_device(self.held_out.first(PREVIEW_FACES), self.fabric), f"validation-{step:08d}.png")
 
-    def _generated(self, step: int, faces: Tensor) -> Tensor:
+    def _generated(self, step: int, faces: Tensor, points: Tensor | None = None) -> Tensor:
         assert isinstance(self.method, HallucinationMethod)
         with self.fabric.autocast():
-            generated = hallucinate(self.method, self.fabric.to_device(faces))
+            where = None if points is None else self.fabric.to_device(points)
+            generated = hallucinate(self.method, self.fabric.to_device(faces), points=where)
         if not generated.isfinite().all():
             raise Diverged(f"step {step}: a generated face is not finite; lower the step size")
         return generated.float().cpu()

@@ -75,13 +75,22 @@ def data_render(
     seed: Annotated[int, typer.Option(help="Decides all people and shots.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first person.")] = 0,
     points: Annotated[str, typer.Option(help="Landmarks of each face in the list: 5 or 68.")] = "5",
+    yaw: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="MIN MAX", help="Heads turned evenly between two angles, degrees within -90 90; default near 0."
+        ),
+    ] = None,
+    frontal_partners: Annotated[
+        bool, typer.Option("--frontal-partners", help="Draw each shot a second time from the front, as its partner.")
+    ] = False,
 ) -> None:
     """Draw embedded people: pictures and a face list with landmarks."""
     from facebridge.data import synthetic
     from facebridge.progress import Progress
 
     cameras = tuple(domains.split(","))
-    with Progress("drawing", identities * shots * len(cameras)) as bar:
+    with Progress("drawing", identities * shots * len(cameras) * (2 if frontal_partners else 1)) as bar:
         written = synthetic.render_to(
             out,
             identities=identities,
@@ -90,6 +99,8 @@ def data_render(
             domains=cameras,
             seed=seed,
             first_identity=first,
+            yaw_range=yaw,
+            frontal_partners=frontal_partners,
             points=68 if one_of("--points", points, Literal["5", "68"]) == "68" else 5,
             progress=lambda done, of: bar.step(done),
         )

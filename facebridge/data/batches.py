@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facebridge import images, parts
-from facebridge.data.faces import Faces, ParsedFaces, PlacedFaces
+from facebridge.data.faces import Faces, FivePointFaces, ParsedFaces, PlacedFaces, PosedFaces
 from facebridge.data.samplers import Sample, Sampler, SingleFaces
 from facebridge.images import BadPicture
 from facebridge.landmarks.points68 import MIRRORED
+from facebridge.pose import mirrored_points
 
 Report = Callable[[BadPicture], None]
 """Told of a picture that cannot be used."""
@@ -36,13 +37,15 @@ class Batches:
         sampler: which rows stand together; absent: single faces.
         mirror: whether a face is mirrored with probability one half.
         points: whether batches hold the faces' 68 landmarks too.
+        five_points: whether they hold the faces' five points.
+        yaw: whether they say how far each head is turned to a side.
         parsing: whether batches say of each pixel of the targets which part of the face it shows.
         rank, processes: which part of each batch is made here.
         report: told of each bad picture, once; the next sample of the order then takes the place of the one it is in.
 
     Raises:
-        ValueError: if the batch cannot be shared evenly, there are fewer samples than a batch needs, or landmarks or
-            parts are asked for of faces that have none.
+        ValueError: if the batch cannot be shared evenly, there are fewer samples than a batch needs, or landmarks,
+            yaw or parts are asked for of faces that have none.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Batches:
         sampler: Sampler | None = None,
         mirror: bool = True,
         points: bool = False,
+        five_points: bool = False,
+        yaw: bool = False,
         parsing: bool = False,
         rank: int = 0,
         processes: int = 1,
@@ -69,10 +74,16 @@ class Batches:
             )
         if points and not isinstance(faces, PlacedFaces):
             raise ValueError(f"{type(faces).__name__} do not say where their 68 landmarks lie, which this method needs")
+        if five_points and not isinstance(faces, FivePointFaces):
+            raise ValueError(f"{type(faces).__name__} do not say where their five points lie, which this method needs")
+        if yaw and not isinstance(faces, PosedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say how far heads are turned, which this method needs")
         if parsing and not isinstance(faces, ParsedFaces):
             raise ValueError(f"{type(faces).__name__} do not say which parts they show where, which this method needs")
         self.faces = faces
         self._placed = faces if points and isinstance(faces, PlacedFaces) else None
+        self._pointed = faces if five_points and isinstance(faces, FivePointFaces) else None
+        self._posed = faces if yaw and isinstance(faces, PosedFaces) else None
         self._parsed = faces if parsing and isinstance(faces, ParsedFaces) else None
         self.batch_size = batch_size
         self.seed = seed
@@ -87,8 +98,9 @@ class Batches:
 
         `target` (B, 3, H, W) in [0, 1] and `target_identity` (B,); with one source `source` (B, 3, H, W), with k of
         them (B, k, 3, H, W), and `source_identity` (B,); where generated faces are mixed in, `is_generated` (B,) bool;
-        with points `target_points` and `source_points` (B, 68, 2) or (B, k, 68, 2); with parsing `target_parsing`
-        (B, H, W) uint8.
+        with points `target_points` and `source_points` (B, 68, 2) or (B, k, 68, 2), with five points `target_points5`
+        and `source_points5` likewise; with yaw `target_yaw_deg` and `source_yaw_deg` (B,) or (B, k) float32; with
+        parsing `target_parsing` (B, H, W) uint8.
         """
         share = self.batch_size // self.processes
         first = step * self.batch_size + self.rank * share
@@ -98,33 +110,48 @@ class Batches:
         faces = images.to_faces(pictures)
         faces = faces.reshape(share, -1, *faces.shape[1:])  # (B, 1 + k, 3, H, W)
         points = torch.from_numpy(np.stack([usable.points for usable in found]))  # (B, 1 + k, 68 or 0, 2)
+        points5 = torch.from_numpy(np.stack([usable.points5 for usable in found]))  # (B, 1 + k, 5 or 0, 2)
+        yaw_deg = torch.from_numpy(np.stack([usable.yaw_deg for usable in found]))  # (B, 1 + k)
         parsing = torch.from_numpy(np.stack([usable.parsing for usable in found]))  # (B, H, W), or (B, 0, 0)
         if self.mirror:
             mirrored = torch.from_numpy(self._mirrored(step, samples))[:, :, None, None]
             faces = torch.where(mirrored[..., None], faces.flip(-1), faces)
-            points = torch.where(mirrored, _mirrored_points(points, faces.shape[-1]), points)
+            if self._placed is not None:
+                points = torch.where(mirrored, mirrored_points(points, faces.shape[-1], MIRRORED), points)
+            if self._pointed is not None:
+                points5 = torch.where(mirrored, mirrored_points(points5, faces.shape[-1]), points5)
+            yaw_deg = torch.where(mirrored[..., 0, 0], -yaw_deg, yaw_deg)
             parsing = torch.where(mirrored[:, 0], parts.mirrored(parsing), parsing)
         batch = self._named(samples, faces)
         if self._placed is not None:
-            batch["target_points"] = points[:, 0].contiguous()
-            if self.sampler.num_sources:
-                batch["source_points"] = (points[:, 1] if self.sampler.num_sources == 1 else points[:, 1:]).contiguous()
+            batch |= self._by_side("points", points)
+        if self._pointed is not None:
+            batch |= self._by_side("points5", points5)
+        if self._posed is not None:
+            batch |= self._by_side("yaw_deg", yaw_deg)
         if self._parsed is not None:
             batch["target_parsing"] = parsing.contiguous()
         return batch
 
     def _named(self, samples: list[Sample], faces: Tensor) -> dict[str, Tensor]:
+        sides = self._by_side("", faces)
         batch = {
-            "target": faces[:, 0].contiguous(),
+            "target": sides["target"],
             "target_identity": torch.tensor([self.faces.identity(sample.target) for sample in samples]),
         }
         if self.sampler.num_sources:
-            sources = faces[:, 1] if self.sampler.num_sources == 1 else faces[:, 1:]
-            batch["source"] = sources.contiguous()
+            batch["source"] = sides["source"]
             batch["source_identity"] = torch.tensor([self.faces.identity(sample.sources[0]) for sample in samples])
         if self.sampler.mixes_generated:
             batch["is_generated"] = torch.tensor([sample.is_generated for sample in samples])
         return batch
+
+    def _by_side(self, what: str, of_all: Tensor) -> dict[str, Tensor]:
+        """(B, 1 + k, ...): of the targets alone, and of their source, or their k sources."""
+        found = {"target": of_all[:, 0].contiguous()}
+        if self.sampler.num_sources:
+            found["source"] = (of_all[:, 1] if self.sampler.num_sources == 1 else of_all[:, 1:]).contiguous()
+        return {f"{side}_{what}" if what else side: value for side, value in found.items()}
 
     def _mirrored(self, step: int, samples: list[Sample]) -> NDArray[np.bool_]:
         """(B, 1 + k) for this process: whether the target and its sources are mirrored."""
@@ -157,40 +184,36 @@ class Batches:
         rows = (sample.target, *sample.sources)
         if any(row in self.bad for row in rows):
             return None
-        pictures, places, parsing = [], [], _NO_PARSING
+        pictures, places, fives, yaws, parsing = [], [], [], [], _NO_PARSING
         for row in rows:
             try:
                 pictures.append(self.faces.picture(row))
                 places.append(_NO_POINTS if self._placed is None else self._placed.points(row))
+                fives.append(_NO_POINTS if self._pointed is None else self._pointed.points5(row))
+                yaws.append(0.0 if self._posed is None else self._posed.yaw_deg(row))
                 if row == sample.target and self._parsed is not None:
                     parsing = self._parsed.parsing(row)
             except BadPicture as bad:
                 self.bad[row] = BadPicture(bad.path, bad.cause)  # its traceback would hold pictures, a whole shard
                 self.report(bad)
                 return None
-        return _Usable(sample, pictures, np.stack(places), parsing)
+        return _Usable(sample, pictures, np.stack(places), np.stack(fives), np.array(yaws, np.float32), parsing)
 
 
 @dataclass(frozen=True)
 class _Usable:
     """A sample, target first, then sources; without what is not asked for.
 
-    points: (1 + k, 68, 2) or (1 + k, 0, 2). parsing: of the target, (H, W) or (0, 0).
+    points: (1 + k, 68, 2) or (1 + k, 0, 2). points5: (1 + k, 5, 2) or (1 + k, 0, 2). yaw_deg: (1 + k,), zeros where it
+    is not asked for. parsing: of the target, (H, W) or (0, 0).
     """
 
     sample: Sample
     pictures: list[NDArray[np.uint8]]
     points: NDArray[np.float32]
+    points5: NDArray[np.float32]
+    yaw_deg: NDArray[np.float32]
     parsing: NDArray[np.uint8]
-
-
-def _mirrored_points(points: Tensor, width: int) -> Tensor:
-    """Points (..., 68, 2) of faces that many pixels wide, where they lie in the mirrored faces; (..., 0, 2) as is."""
-    if not points.shape[-2]:
-        return points
-    mirrored = points[..., MIRRORED, :].clone()
-    mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored
 
 
 class Ahead:

@@ -39,6 +39,24 @@ class PlacedFaces(Faces, Protocol):
 
 
 @runtime_checkable
+class FivePointFaces(Faces, Protocol):
+    """Aligned faces that say where their five points lie."""
+
+    def points5(self, index: int) -> NDArray[np.float32]:
+        """Five points (5, 2) in pixels of `picture(index)`. BadPicture: if they are not known."""
+        ...
+
+
+@runtime_checkable
+class PosedFaces(Faces, Protocol):
+    """Aligned faces that say how far each head is turned to a side."""
+
+    def yaw_deg(self, index: int) -> float:
+        """Degrees, positive where the nose points to the right of the picture. BadPicture: if it is not known."""
+        ...
+
+
+@runtime_checkable
 class ParsedFaces(Faces, Protocol):
     """Aligned faces that say which part of the face each pixel shows."""
 
@@ -91,6 +109,12 @@ class ListedFaces:
     def points(self, index: int) -> NDArray[np.float32]:
         return reading.aligned_points(self.rows, index, self.crop, self.convention)
 
+    def points5(self, index: int) -> NDArray[np.float32]:
+        return reading.aligned_five_points(self.rows, index, self.crop, self.convention)
+
+    def yaw_deg(self, index: int) -> float:
+        return reading.yaw_deg(self.rows, index)
+
     def parsing(self, index: int) -> NDArray[np.uint8]:
         return parsing.aligned_parsing(self.rows, index, self.crop, self.convention, self.outside)
 
@@ -112,7 +136,8 @@ class ListedFaces:
 class DrawnFaces:
     """Embedded people, drawn and aligned when they are asked for, and kept as bytes from then on.
 
-    Rows go by domain, person and shot; what makes pairs is known without drawing.
+    Rows go by domain, person and shot, with frontal partners by domain, view (as shot, then frontal), person and shot;
+    what makes pairs is known without drawing.
 
     Args:
         data: the people.
@@ -134,29 +159,44 @@ class DrawnFaces:
                 raise ValueError(f"people are not drawn in the domain {domain!r}: {', '.join(synthetic.DOMAINS)}")
         self.drawn: dict[int, NDArray[np.uint8]] = {}
         self.placed: dict[int, NDArray[np.float32]] = {}
+        self.placed5: dict[int, NDArray[np.float32]] = {}
         self.parsed: dict[int, NDArray[np.uint8]] = {}
         self._keeps_parsing = False
 
     def __len__(self) -> int:
-        return len(self.domains) * self._num_shots
+        return self._num_views * self._num_shots
 
     def identity(self, index: int) -> int:
         return index % self._num_shots // self.data.shots
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         if index not in self.drawn:
-            self._draw(self.identity(index))
+            self._draw(index)
         return self.drawn[index]
 
     def points(self, index: int) -> NDArray[np.float32]:
         if index not in self.placed:
-            self._draw(self.identity(index))
+            self._draw(index)
         return self.placed[index]
+
+    def points5(self, index: int) -> NDArray[np.float32]:
+        if index not in self.placed5:
+            self._draw(index)
+        return self.placed5[index]
+
+    def yaw_deg(self, index: int) -> float:
+        from facebridge.data import synthetic
+
+        view, shot = divmod(index, self._num_shots)
+        person, own = divmod(shot, self.data.shots)
+        person += self.data.first_identity
+        taken = synthetic.shot_parameters(self.data.seed, person, own, self._yaw_ranges[view % len(self._yaw_ranges)])
+        return taken.numbers["yaw_deg"]
 
     def parsing(self, index: int) -> NDArray[np.uint8]:
         if index not in self.parsed:
             self._keeps_parsing = True  # from now on; who never asks is spared a third more memory
-            self._draw(self.identity(index))
+            self._draw(index)
         return self.parsed[index]
 
     def identities(self) -> NDArray[np.int64]:
@@ -164,13 +204,14 @@ class DrawnFaces:
 
     def column(self, name: str) -> NDArray[Any]:
         if name == "domain":
-            return np.repeat(strings(self.domains), self._num_shots)
+            return np.repeat(strings(self.domains), self._num_shots * len(self._yaw_ranges))
         if name == "identity":
-            return np.tile(strings(f"{person:06d}" for person, _ in self._shots()), len(self.domains))
+            return np.tile(strings(f"{person:06d}" for person, _ in self._shots()), self._num_views)
         if name == "pair":
-            return np.tile(strings(f"{person:06d}_{shot:04d}" for person, shot in self._shots()), len(self.domains))
+            return np.tile(strings(f"{person:06d}_{shot:04d}" for person, shot in self._shots()), self._num_views)
         if name == "yaw_deg":
-            return np.tile(self._yaw_deg(), len(self.domains))
+            of_a_domain = range(len(self._yaw_ranges) * self._num_shots)
+            return np.tile(np.array([self.yaw_deg(index) for index in of_a_domain], np.float32), len(self.domains))
         return _unknown(name, len(self))
 
     def in_order_of_names(self) -> Rows:
@@ -180,39 +221,52 @@ class DrawnFaces:
     def _num_shots(self) -> int:
         return self.data.identities * self.data.shots
 
+    @property
+    def _yaw_ranges(self) -> list[tuple[float, float] | None]:
+        """Of each view of a shot: as it is taken, and from the front where that is drawn too."""
+        return [self.data.yaw_range, *([_FRONT] if self.data.frontal_partners else [])]
+
+    @property
+    def _num_views(self) -> int:
+        """How often each shot is drawn: by each camera, as it is taken and from the front."""
+        return len(self.domains) * len(self._yaw_ranges)
+
     def _shots(self) -> list[tuple[int, int]]:
         first = self.data.first_identity
         people = range(first, first + self.data.identities)
         return [(person, shot) for person in people for shot in range(self.data.shots)]
 
-    def _yaw_deg(self) -> NDArray[np.float32]:
+    def _draw(self, index: int) -> None:
+        """All shots of the person in the row's view, by all cameras: one call draws them far faster than single ones.
+
+        A yaw range is all that tells a frontal partner from its shot: every other number of it stays.
+        """
         from facebridge.data import synthetic
 
-        taken = (synthetic.shot_parameters(self.data.seed, *shot, self.data.yaw_range) for shot in self._shots())
-        return np.array([shot.numbers["yaw_deg"] for shot in taken], np.float32)
-
-    def _draw(self, person: int) -> None:
-        """All shots of the person: one call draws them far faster than single ones."""
-        from facebridge.data import synthetic
-
+        person, ranges = self.identity(index), self._yaw_ranges
+        view = index // self._num_shots % len(ranges)
         shots = synthetic.render(
             self.data.seed,
             [self.data.first_identity + person] * self.data.shots,
             list(range(self.data.shots)),
             size=self.data.size,
             domains=self.domains,
-            yaw_range=self.data.yaw_range,
+            yaw_range=ranges[view],
             truth=True,
         )
         points = shots.landmarks5.cpu().numpy()
         for number, domain in enumerate(self.domains):
-            first = number * self._num_shots + person * self.data.shots
+            first = (number * len(ranges) + view) * self._num_shots + person * self.data.shots
             for shot, picture in enumerate(images.to_pictures(shots.faces[domain])):
                 matrix = crops.similarity(points[shot], self.crop.points)
                 self.drawn[first + shot] = crops.cut(picture, matrix, self.crop)
+                self.placed5[first + shot] = crops.moved(points[shot], matrix)
                 self.placed[first + shot] = crops.moved(shots.landmarks68[shot].cpu().numpy(), matrix)
                 if self._keeps_parsing:
                     self.parsed[first + shot] = parts.cut(shots.parsing[shot].cpu().numpy(), matrix, self.crop)
+
+
+_FRONT = (0.0, 0.0)
 
 
 class JoinedFaces:
@@ -249,6 +303,18 @@ class JoinedFaces:
         if not isinstance(faces, PlacedFaces):
             raise ValueError(f"{type(faces).__name__} do not say where their landmarks lie")
         return faces.points(own)
+
+    def points5(self, index: int) -> NDArray[np.float32]:
+        faces, own = self._of(index)
+        if not isinstance(faces, FivePointFaces):
+            raise ValueError(f"{type(faces).__name__} do not say where their five points lie")
+        return faces.points5(own)
+
+    def yaw_deg(self, index: int) -> float:
+        faces, own = self._of(index)
+        if not isinstance(faces, PosedFaces):
+            raise ValueError(f"{type(faces).__name__} do not say how far heads are turned")
+        return faces.yaw_deg(own)
 
     def parsing(self, index: int) -> NDArray[np.uint8]:
         faces, own = self._of(index)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facebridge import crops, images
+from facebridge import crops, images, pose
 from facebridge.crops import Convention, Crop, Outside
 from facebridge.data.face_list import FaceList, FaceRow
 from facebridge.images import BadPicture
@@ -16,6 +16,7 @@ _ADVICE = (
 )
 _ASPECT_TOLERANCE_PX = 1.0
 _NUM_POINTS = 68
+_SAME_POINTS_PX = 0.1
 
 
 def picture(faces: FaceList, row: int) -> NDArray[np.uint8]:
@@ -82,6 +83,81 @@ def aligned_points(faces: FaceList, row: int, crop: Crop, convention: Convention
         raise
     except ValueError as error:
         raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
+
+
+def aligned_five_points(
+    faces: FaceList, row: int, crop: Crop, convention: Convention = "umeyama"
+) -> NDArray[np.float32]:
+    """The five points (5, 2) of a row, in pixels of its aligned face; of 68 landmarks they are made.
+
+    A face that was aligned already and has no landmarks has the crop's own points.
+
+    Raises:
+        BadPicture: if the list says neither where the face lies nor how it was aligned, or its landmarks cannot be
+            aligned.
+    """
+    found, path = faces[row], faces.picture_path(row)
+    if found.landmarks is None and found.crop is None:
+        raise BadPicture(path, f"no landmarks, and nothing says how it was aligned: {_ADVICE}")
+    try:
+        if found.crop is None:
+            points = five_of(found)
+            return crops.moved(points, crops.similarity(points, crop.points, convention))
+        face, left, top = cut_to_region(images.read(path), found, path)
+        own = own_crop(face, found.crop, path)
+        return crops.moved(points_in_crop(found, own, (left, top)), crops.between(own, crop))
+    except BadPicture:
+        raise
+    except ValueError as error:
+        raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
+
+
+def points_in_crop(found: FaceRow, own: Crop, corner: tuple[int, int] = (0, 0)) -> NDArray[np.float64]:
+    """The five points (5, 2) of an aligned face, in its pixels: its landmarks, or where its crop has them.
+
+    corner: where its region begins in the picture that the landmarks lie in.
+    """
+    if found.landmarks is None:
+        return np.array(own.points, np.float64)
+    return five_of(found) - np.array(corner, np.float64)
+
+
+def five_of(found: FaceRow) -> NDArray[np.float64]:
+    """The five points (5, 2) of a row that has landmarks, 5 or 68, in pixels of its picture."""
+    assert found.landmarks is not None, "asked of rows with landmarks"
+    points = np.asarray(found.landmarks, np.float64)
+    return crops.five_points(points) if len(points) == _NUM_POINTS else points
+
+
+def yaw_deg(faces: FaceList, row: int) -> float:
+    """The yaw of a row in degrees: what the list says, or what its landmarks let estimate.
+
+    Landmarks that are just those of a row's crop say nothing of this face.
+
+    Raises:
+        BadPicture: if the list has neither.
+    """
+    found = faces[row]
+    if found.yaw_deg is not None:
+        return found.yaw_deg
+    if found.landmarks is not None and not _are_the_crops(found):
+        estimated = float(pose.yaw_from_points(five_of(found)))
+        if np.isfinite(estimated):
+            return estimated
+    raise BadPicture(
+        faces.picture_path(row),
+        "nothing says how far the head is turned: fill the column yaw_deg, or run 'facebridge data landmarks' on the "
+        "pictures before they are aligned, so that it can be estimated",
+    )
+
+
+def _are_the_crops(found: FaceRow) -> bool:
+    """Whether the landmarks of an aligned face are the points that every face of its crop is given."""
+    if found.crop is None or found.crop not in crops.names():
+        return False
+    crop, points = crops.crop(found.crop), five_of(found)
+    own = crops.moved(points, crops.similarity(points, crop.points))
+    return bool(np.abs(own - np.array(crop.points)).max() < _SAME_POINTS_PX)
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:

@@ -36,10 +36,14 @@ def render_to(
     seed: int = 0,
     first_identity: int = 0,
     yaw_range: tuple[float, float] | None = None,
+    frontal_partners: bool = False,
     points: Literal[5, 68] = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw `identities` people in `shots` shots each into folder/<identity>/<shot>_<domain>.png; return the face list.
+
+    yaw_range: as of `render`. frontal_partners: each shot is drawn a second time, into <shot>_<domain>_front.png, with
+    the head turned to yaw 0; that picture has the same `pair`.
 
     The list folder/faces.csv is written last and in one step, so a folder that has one is whole. `progress` is called
     with the numbers of pictures done and to do. `points`: how many landmarks of each face the list holds.
@@ -50,16 +54,18 @@ def render_to(
         raise ValueError(f"identities and shots must be 1 or more, got {identities} and {shots}")
     folder = Path(folder)
     rows: list[dict[str, str]] = []
+    views = {"": yaw_range, **({"_front": (0.0, 0.0)} if frontal_partners else {})}
     people_at_once = max(1, _PICTURES_AT_ONCE // shots)
     last = first_identity + identities
     for first in range(first_identity, last, people_at_once):
         people = range(first, min(first + people_at_once, last))
         who, which = [person for person in people for _ in range(shots)], list(range(shots)) * len(people)
-        drawn = render(seed, who, which, size=size, domains=domains, yaw_range=yaw_range)
-        for domain in domains:
-            rows += _write_pictures(folder, drawn, domain, seed, points)
+        for suffix, yaw in views.items():
+            drawn = render(seed, who, which, size=size, domains=domains, yaw_range=yaw)
+            for domain in domains:
+                rows += _write_pictures(folder, drawn, domain, suffix, seed, points)
         if progress is not None:
-            progress(len(rows), identities * shots * len(domains))
+            progress(len(rows), identities * shots * len(domains) * len(views))
     return _write_list(folder, rows, (*COLUMNS, *POINT_COLUMNS[points]))
 
 
@@ -67,14 +73,14 @@ _PICTURES_AT_ONCE = 32
 
 
 def _write_pictures(
-    folder: Path, drawn: Shots, domain: str, seed: int, num_points: Literal[5, 68]
+    folder: Path, drawn: Shots, domain: str, suffix: str, seed: int, num_points: Literal[5, 68]
 ) -> list[dict[str, str]]:
     pictures = (drawn.faces[domain] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     rows = []
     of_person = {identity: _person_cells(seed, identity) for identity in set(drawn.identity.tolist())}
     for i, picture in enumerate(pictures):
         identity, shot = int(drawn.identity[i]), int(drawn.shot[i])
-        path = f"{identity:06d}/{shot:04d}_{domain}.png"
+        path = f"{identity:06d}/{shot:04d}_{domain}{suffix}.png"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         _write_picture(folder / path, picture, f"{_NOTICE}, seed {seed}, identity {identity}, shot {shot}, {domain}")
         places = drawn.landmarks5[i] if num_points == 5 else drawn.landmarks68[i]
