@@ -2,6 +2,7 @@
 
 OUT/PATH.png        the face made of the picture PATH (or .jpg)
     full/PATH.png   with `paste_back`: the picture with that face in it
+    strip/PATH.png  with `strip`: the face at every pose that the method knows, side by side
     faces.csv       the list of the faces, written last
     not_generated.csv  the pictures that gave no face, and why
     .generating/    the account of what is made, see `facebridge.made_faces`
@@ -19,18 +20,18 @@ from numpy.typing import NDArray
 
 from facebridge import bit_depths, runs, source_faces
 from facebridge.bit_depths import Levels
-from facebridge.crops import Crop
 from facebridge.data import face_list, finding
 from facebridge.data.face_list import FaceList, FaceRow
 from facebridge.data.pieces import FaceListWriter
 from facebridge.landmarks import Choose, DetectorSettings
 from facebridge.made_faces import MadeFaces, known_job
-from facebridge.making import FULL, LIST, Done, Ending, Maker
+from facebridge.making import FULL, LIST, STRIP, Done, Ending, Maker
+from facebridge.method import TurnsHeads
 from facebridge.precision import Precision
 from facebridge.recipe import FaceListData
 from facebridge.source_faces import ListedSources, ShardedSources, TakesSizesBetween, Taking
 
-__all__ = ["FULL", "LIST", "NOT_GENERATED", "Done", "Ending", "generate", "generate_from_shards"]
+__all__ = ["FULL", "LIST", "NOT_GENERATED", "STRIP", "Done", "Ending", "generate", "generate_from_shards"]
 
 NOT_GENERATED = "not_generated.csv"
 BATCH_SIZE = 16
@@ -50,6 +51,8 @@ def generate(
     ending: Ending = "png",
     paste_back: bool = False,
     squeezed: bool = False,
+    yaw_deg: float | None = None,
+    strip: bool = False,
     precision: Precision = "float32",
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
@@ -71,6 +74,9 @@ def generate(
         ending: "png" keeps every pixel, "jpg" is written at quality 95.
         paste_back: also write the whole pictures with the faces put back, see `facebridge.pasting`.
         squeezed: faces that name the method's crop may have other proportions and show the whole of it all the same.
+        yaw_deg: the pose of the faces, degrees, positive where the nose points to the right of the picture; None: what
+            the method makes, from the front. For methods that turn heads.
+        strip: also write of each face a picture of it at every pose that the method knows, from left to right.
         precision: see `facebridge.precision`.
         device: auto, cpu or cuda.
         batch_size: rows of the list that go through the network together; what comes of a face depends on it by the
@@ -78,8 +84,9 @@ def generate(
         workers: threads that read, and as many that write; None: one a core, 2 to 16.
 
     Raises:
-        ValueError: if the run has no weights, `size` is larger than the crop, `out` cannot be written to or holds the
-            sources or something else, or two pictures would get one name.
+        ValueError: if the run has no weights, `size` is larger than the crop, a pose is asked for that the method does
+            not know, `out` cannot be written to or holds the sources or something else, or two pictures would get one
+            name.
         Stopped: if SIGTERM or Ctrl-C asked to stop; the same call goes on.
     """
     if choose == "all":
@@ -90,7 +97,7 @@ def generate(
         raise ValueError(
             "faces of other proportions than their crop are whole pictures: there is nothing to put back in"
         )
-    maker = Maker(run, out, ending, paste_back, precision, device, batch_size, workers)
+    maker = Maker(run, out, ending, paste_back, precision, device, batch_size, workers, yaw_deg, strip)
     _check_size(size, maker)
     data = runs.find(run).recipe.data
     taking = Taking(
@@ -106,7 +113,7 @@ def generate(
         _bits(levels, faces, out),
     )
     sources = ListedSources(faces, taking, maker.workers)
-    _check_folders(sources.stems, [LIST, NOT_GENERATED, *([FULL] if paste_back else [])])
+    _check_folders(sources.stems, [LIST, NOT_GENERATED, *_columns(maker)])
     asked = {"size": size, "levels": levels, "squeezed": squeezed or None}
     job = {**maker.job, **asked, **_finding_job(taking), **sources.identity()}
     done = maker.make(sources, job, lambda made, account: _list_of(sources, made, maker), {"bits": taking.bits})
@@ -121,6 +128,8 @@ def generate_from_shards(
     size: tuple[int, int] | None = None,
     *,
     ending: Ending = "png",
+    yaw_deg: float | None = None,
+    strip: bool = False,
     precision: Precision = "float32",
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
@@ -133,14 +142,14 @@ def generate_from_shards(
         folder: of `facebridge data align --format shards-png`: a path, or a URL that fsspec reaches.
         out: as of `generate`; pictures are called as the rows of the shards are.
         size: as of `generate`; None: the faces go in as they are.
-        ending, precision, device, batch_size, workers: as of `generate`.
+        ending, yaw_deg, strip, precision, device, batch_size, workers: as of `generate`.
 
     Raises:
-        ValueError: if the run has no weights, the folder no index, `size` is larger than the crop, or `out` cannot be
-            written to or holds something else.
+        ValueError: if the run has no weights, the folder no index, `size` is larger than the crop, a pose is asked for
+            that the method does not know, or `out` cannot be written to or holds something else.
         Stopped: as `generate`.
     """
-    maker = Maker(run, out, ending, False, precision, device, batch_size, workers)
+    maker = Maker(run, out, ending, False, precision, device, batch_size, workers, yaw_deg, strip)
     _check_size(size, maker)
     sources = ShardedSources(folder, maker.method.crop, size)
     job = {**maker.job, "size": size, **sources.identity()}
@@ -187,28 +196,39 @@ def _finding_job(taking: Taking) -> dict[str, Any]:
 
 def _list_of(sources: ListedSources, made: NDArray[np.int64], maker: Maker) -> None:
     stems = [sources.stems[row] for row in made.tolist()]
-    listed = _listed(sources.faces.take(made), [maker.name(stem) for stem in stems], maker.method.crop, maker.out)
-    if maker.paste_back:
-        listed = listed.with_column(FULL, [maker.files[1].format(stem=stem) for stem in stems])
-    face_list.write(listed, maker.out / LIST)
+    face_list.write(_listed(sources.faces.take(made), stems, maker), maker.out / LIST)
 
 
 def _list_of_shards(sources: ShardedSources, made: NDArray[np.int64], account: MadeFaces, maker: Maker) -> None:
     names = sources.faces.index.columns
-    columns = list(dict.fromkeys([*names, "crop", "original"]))
+    columns = list(dict.fromkeys([*names, "crop", "original", *_columns(maker), *_poses(maker)]))
     with FaceListWriter(maker.out / LIST, columns, 5) as writer:
         for number in made.tolist():
             line = account.line(number)
-            row, name = face_list.from_json(line["cells"].encode()), maker.name(line["stem"])
+            row = face_list.from_json(line["cells"].encode())
             listed = FaceList(maker.out, {column: [_cell(row, column)] for column in names})
-            writer.write(_listed(listed, [name], maker.method.crop, maker.out))
+            writer.write(_listed(listed, [line["stem"]], maker))
 
 
-def _listed(sources: FaceList, names: list[str], crop: Crop, out: Path) -> FaceList:
+def _listed(sources: FaceList, stems: Sequence[str], maker: Maker) -> FaceList:
     """The list of the generated faces: the rows of their sources, now lying in a crop."""
+    crop, names = maker.method.crop, [maker.name(stem) for stem in stems]
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
     columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
-    return FaceList(out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
+    for name, file in zip(_columns(maker), maker.files[1:], strict=True):
+        columns[name] = [file.format(stem=stem) for stem in stems]
+    columns |= {name: [yaw] * len(names) for name, yaw in _poses(maker).items()}
+    return FaceList(maker.out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
+
+
+def _columns(maker: Maker) -> list[str]:
+    """Folders of further pictures of a face, and the columns that name them, in the order of the maker's files."""
+    return [*([FULL] if maker.paste_back else []), *([STRIP] if maker.strip else [])]
+
+
+def _poses(maker: Maker) -> dict[str, float]:
+    """What a method that turns heads makes of the column of the yaw."""
+    return {"yaw_deg": maker.yaw_deg or 0.0} if isinstance(maker.method, TurnsHeads) else {}
 
 
 def _cell(row: FaceRow, column: str) -> Any:

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facebridge import blocks, images, pasting, runs, shipped
-from facebridge.hallucination import hallucinate
+from facebridge.data import reading
+from facebridge.hallucination import hallucinate, strip, turned, turning
 from facebridge.images import BadPicture
 from facebridge.made_faces import ACCOUNT, MadeFaces, refuse_other
-from facebridge.method import HallucinationMethod
+from facebridge.method import HallucinationMethod, TakesPoints
 from facebridge.precision import Precision, set_precision
 from facebridge.progress import Progress
 from facebridge.provenance import Provenance
@@ -37,6 +38,7 @@ Ending = Literal["png", "jpg"]
 
 LIST = "faces.csv"
 FULL = "full"
+STRIP = "strip"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Maker:
         device: str,
         batch_size: int,
         workers: int | None,
+        yaw_deg: float | None = None,
+        strip: bool = False,
     ) -> None:
         if ending not in get_args(Ending):
             raise ValueError(f"ending is {ending!r}; expected one of {', '.join(get_args(Ending))}")
@@ -67,21 +71,26 @@ class Maker:
             raise ValueError(f"batches of {batch_size} faces, {workers} threads: both must be at least 1")
         self.device = as_device(device)
         self.method: HallucinationMethod[Any] = runs.load_hallucination(run)
+        _check_turning(self.method, yaw_deg, strip)
         set_precision(self.method.to(self.device), precision)
+        self.yaw_deg, self.strip = yaw_deg, strip
         self.out, self.ending, self.paste_back, self.batch_size = out, ending, paste_back, batch_size
         self.workers = workers or min(16, max(2, os.cpu_count() or 1))
         self.made_by = made_by(run)
         self.weights = weights_sha256(run)
         self.version = metadata.version("facebridge")
-        self.files = [f"{{stem}}.{ending}"] + ([f"{FULL}/{{stem}}.{ending}"] if paste_back else [])
+        folders = ["", *([f"{FULL}/"] if paste_back else []), *([f"{STRIP}/"] if strip else [])]
+        self.files = [f"{folder}{{stem}}.{ending}" for folder in folders]
         self.job: dict[str, Any] = {
             "made_by": self.made_by,
             "weights": self.weights,
             "ending": ending,
             "paste_back": paste_back,
             "batch_size": batch_size,
-            # Nothing where it is as it always was: a folder that knows no precision can be gone on with.
+            # Nothing where it is as it always was: a folder that knows none of these can be gone on with.
             "precision": None if precision == "float32" else precision,
+            "yaw_deg": yaw_deg,
+            "strip": strip or None,
         }
 
     def make(
@@ -120,15 +129,27 @@ class Maker:
     def name(self, stem: str) -> str:
         return self.files[0].format(stem=stem)
 
-    def network(self, faces: NDArray[np.uint8], seed: int) -> "Made":
-        """(B, h, w, 3) uint8 through the method. A method that draws numbers draws the same for the same batch."""
+    def network(self, faces: NDArray[np.uint8], seed: int, points: NDArray[np.float32] | None = None) -> "Made":
+        """(B, h, w, 3) uint8 through the method. A method that draws numbers draws the same for the same batch.
+
+        points: (B, 5, 2) px of the faces; None: nothing is known beyond the crop.
+        """
         stacked = torch.from_numpy(faces)
         if self.device.type == "cuda":
             stacked = stacked.pin_memory().to(self.device, non_blocking=True)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            made = hallucinate(self.method, stacked.permute(0, 3, 1, 2).contiguous().float() / 255)
-        return Made(made)
+            sources = stacked.permute(0, 3, 1, 2).contiguous().float() / 255
+            made = self._faces(sources, points)
+            strips = Made(strip(self.method, sources)) if self.strip else None
+        return Made(made, strips)
+
+    def _faces(self, sources: Tensor, points: NDArray[np.float32] | None) -> Tensor:
+        if self.yaw_deg is not None:
+            return turned(self.method, sources, self.yaw_deg)
+        if points is None or not isinstance(self.method, TakesPoints):
+            return hallucinate(self.method, sources)
+        return hallucinate(self.method, sources, points=torch.from_numpy(points).to(self.device))
 
     def write(self, sources: Sources, row: int, source: SourceFace, made: "Made", place: int, part: str) -> None:
         """Write the files of one face."""
@@ -141,6 +162,11 @@ class Maker:
             assert source.matrix is not None
             whole = pasting.paste(sources.whole(row, source.sha256), face, source.matrix)
             pictures.append((whole, Provenance(**{**asdict(told), "pasted": True})))
+        if made.strips is not None:
+            turned_faces = made.strips.picture(place)
+            if turned_faces is None:
+                raise BadPicture(source.path, "the method made numbers of its strip that are none (NaN)")
+            pictures.append((turned_faces, told))
         for name, (picture, provenance) in zip(self.files, pictures, strict=True):
             if self.ending == "jpg" and max(picture.shape) > _LARGEST_JPEG_PX:
                 raise BadPicture(source.path, f"over {_LARGEST_JPEG_PX:,} px wide or high, too large for a JPEG file")
@@ -160,9 +186,13 @@ class Maker:
 
 
 class Made:
-    """A batch of generated faces on its way from the device: the next batch need not wait for it."""
+    """A batch of generated faces on its way from the device: the next batch need not wait for it.
 
-    def __init__(self, faces: Tensor) -> None:
+    strips: what else was made of the same sources, face by face.
+    """
+
+    def __init__(self, faces: Tensor, strips: "Made | None" = None) -> None:
+        self.strips = strips
         levels = (faces.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         broken = faces.isnan().flatten(1).any(1)
         self._event: torch.cuda.Event | None = None
@@ -248,7 +278,8 @@ class Flow:
                 by_size.setdefault(source.face.shape, []).append((row, source))
         for members in by_size.values():
             try:
-                made = self.maker.network(np.stack([source.face for _, source in members]), rows.start)
+                faces = [source.face for _, source in members]
+                made = self.maker.network(np.stack(faces), rows.start, self._points([each for _, each in members]))
             except RuntimeError as error:
                 self._refuse_size(members, error)
                 continue
@@ -256,6 +287,14 @@ class Flow:
                 if not self.there[row]:
                     arguments = (self.sources, row, source, made, place, self.account.part())
                     self.writing.append((row, source, writers.submit(self.maker.write, *arguments)))
+
+    def _points(self, sources: Sequence[SourceFace]) -> NDArray[np.float32] | None:
+        """(B, 5, 2) in pixels of faces of one size, the crop's where nothing else is known; None: where none is."""
+        if all(source.points is None for source in sources):
+            return None
+        height, width = sources[0].face.shape[:2]
+        of_crop = np.array(reading.scaled(self.maker.method.crop, height, width).points, np.float32)
+        return np.stack([of_crop if source.points is None else source.points for source in sources])
 
     def _refuse_size(self, members: Sequence[tuple[int, SourceFace]], error: RuntimeError) -> None:
         """Faces of a size that the network was not trained on may be too small for it; all else is raised again."""
@@ -303,6 +342,17 @@ def _read(sources: Sources, row: int) -> _Read:
 
 def _waited(rows: range, begun: list[Future[_Read]]) -> tuple[range, list[_Read]]:
     return rows, [future.result() for future in begun]
+
+
+def _check_turning(method: HallucinationMethod[Any], yaw_deg: float | None, strip: bool) -> None:
+    """ValueError: if turned heads are asked for of a method that does not turn them, or not so far."""
+    if yaw_deg is None and not strip:
+        return
+    poses = turning(method).poses_deg()
+    if yaw_deg is not None and not min(poses) <= yaw_deg <= max(poses):
+        raise ValueError(
+            f"a yaw of {yaw_deg:g} degrees: {type(method).__name__} was trained from {min(poses):g} to {max(poses):g}"
+        )
 
 
 def _check_writable(out: Path) -> None:

@@ -37,7 +37,8 @@ class SourceFace:
     stem: path of what is made of it, without ending. face: (h, w, 3) uint8 RGB. matrix: the similarity (2, 3) from
     pixels of the whole picture to the method's crop; None: there is no whole picture. source: the file, relative to the
     list's folder. path: what errors call it. sha256: of that file. stamp: its size in bytes and when it was changed,
-    ns. cells: what the list says of it, as JSON, where the list cannot be asked again.
+    ns. cells: what the list says of it, as JSON, where the list cannot be asked again. points: the five points (5, 2)
+    in pixels of `face`; None: nothing is known beyond the crop.
     """
 
     stem: str
@@ -48,6 +49,7 @@ class SourceFace:
     sha256: str
     stamp: tuple[int, int]
     cells: str = ""
+    points: NDArray[np.float32] | None = None
 
 
 @runtime_checkable
@@ -110,6 +112,9 @@ class Taking:
     bits: int | None = None
 
 
+_Taken = tuple[NDArray[np.uint8], NDArray[np.float64] | None, NDArray[np.float32] | None]
+
+
 class ListedSources:
     """The pictures of a face list.
 
@@ -140,9 +145,9 @@ class ListedSources:
         found, path = self.faces[row], self.faces.picture_path(row)
         data, stamp = _bytes_and_stamp(path)
         whole = bit_depths.decode(data, str(path), self.taking.bits)
-        face, matrix = self._taken(whole, found, path)
+        face, matrix, points = self._taken(whole, found, path)
         sha256 = hashlib.sha256(data).hexdigest()
-        return SourceFace(self.stems[row], face, matrix, found.path, str(path), sha256, stamp)
+        return SourceFace(self.stems[row], face, matrix, found.path, str(path), sha256, stamp, points=points)
 
     def whole(self, row: int, sha256: str) -> NDArray[np.uint8]:
         """The picture of a row, its region not cut out."""
@@ -176,28 +181,34 @@ class ListedSources:
         texts = "\0".join([found.path, found.region or "", found.crop or ""])
         return hashlib.sha256(texts.encode("utf-8", "surrogatepass") + points).hexdigest()[:16]
 
-    def _taken(
-        self, whole: NDArray[np.uint8], found: FaceRow, path: Path
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+    def _taken(self, whole: NDArray[np.uint8], found: FaceRow, path: Path) -> _Taken:
+        """The face, the similarity from the whole picture to the crop, and the face's points."""
         taking, crop = self.taking, self.taking.crop
         picture, left, top = reading.cut_to_region(whole, found, path)
         is_aligned = found.crop == crop.name
         if is_aligned and taking.squeezed:
-            return self._unmoved(picture), None
+            return self._unmoved(picture), None, None
         points = self._points(picture, found, path, (left, top))
         try:
             matrix = crops.similarity(points, crop.points, taking.convention)
         except ValueError as error:
             raise BadPicture(path, f"its landmarks cannot be aligned: {error}") from error
         from_whole = matrix @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+        face = self._fitted(picture, matrix, is_aligned)
+        known = points if found.crop is None else _beside(found, (left, top))
+        return face, from_whole, None if known is None else _in_face(crops.moved(known, matrix), crop, face)
+
+    def _fitted(self, picture: NDArray[np.uint8], matrix: NDArray[np.float64], is_aligned: bool) -> NDArray[np.uint8]:
+        """The face in the crop, at the size at which it goes in."""
+        taking, crop = self.taking, self.taking.crop
         if is_aligned and taking.size is None and picture.shape[0] <= crop.height:
-            return picture, from_whole
+            return picture
         own_size = _own_size(matrix, crop, taking)
         if own_size is not None:
-            return _cut_reduced(picture, matrix, crop, own_size), from_whole
+            return _cut_reduced(picture, matrix, crop, own_size)
         if not (is_aligned and picture.shape[:2] == (crop.height, crop.width)):
             picture = crops.cut(picture, matrix, crop)
-        return _reduced(picture, taking.size or _natural_size(matrix, crop, taking.sizes)), from_whole
+        return _reduced(picture, taking.size or _natural_size(matrix, crop, taking.sizes))
 
     def _unmoved(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A face that is aligned, whatever its proportions."""
@@ -344,6 +355,17 @@ def _own_crop(picture: NDArray[np.uint8], name: str, path: Path, wanted: Crop) -
         if name == wanted.name:
             advice += "; if it shows a whole face of this crop, squeezed: --squeezed"
         raise BadPicture(path, f"{bad.cause}{advice}") from bad
+
+
+def _beside(found: FaceRow, corner: tuple[int, int]) -> NDArray[np.float64] | None:
+    """The five points that the list has of an aligned face, in pixels of its region."""
+    return None if found.landmarks is None else reading.five_of(found) - np.array(corner, np.float64)
+
+
+def _in_face(points: NDArray[np.float32], crop: Crop, face: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Points of the crop in pixels of a face that shows all of it at its own size."""
+    per_axis = np.array([face.shape[1] / crop.width, face.shape[0] / crop.height], np.float32)
+    return (points + np.float32(0.5)) * per_axis - np.float32(0.5)
 
 
 def _own_size(matrix: NDArray[np.float64], crop: Crop, taking: Taking) -> tuple[int, int] | None:

@@ -16,14 +16,17 @@ from facebridge.data.samplers.choosing import sampler_of
 from facebridge.evaluation import fidelity
 from facebridge.hallucination import reduce
 from facebridge.method import Batch, HallucinationMethod
+from facebridge.pose import resized_points
 from facebridge.recipe import Recipe
 from facebridge.streamline import streamline
 
 TOGETHER = 16
 """Pairs that are held in memory and generated at a time."""
 
-Generate = Callable[[Tensor], Tensor]
-"""Source faces (B, 3, h, w) -> generated faces (B, 3, crop.height, crop.width), both float32 in [0, 1], on the CPU."""
+Generate = Callable[..., Tensor]
+"""Source faces (B, 3, h, w) -> generated faces (B, 3, crop.height, crop.width), both float32 in [0, 1], on the CPU.
+
+For a method that wants five points, those of the sources (B, 5, 2) px come second."""
 
 Embeddings = NDArray[np.float32]
 
@@ -125,7 +128,7 @@ class HeldOut:
         Raises:
             ValueError: if the recogniser has no embedding for a generated face.
         """
-        embedded = [self._embed(generate(self._sources(batch))) for batch in self._in_turn()]
+        embedded = [self._embed(generate(*self._given(batch))) for batch in self._in_turn()]
         return figures(np.concatenate(embedded), self.targets, self.people)
 
     def first(self, count: int) -> Batch:
@@ -158,8 +161,15 @@ class HeldOut:
         found = [self._batches(place) for place in places]
         return {name: torch.cat([batch[name] for batch in found]) for name in found[0]}
 
-    def _sources(self, batch: Batch) -> Tensor:
-        return batch["source"] if "source" in batch else reduce(batch["target"], *self.source_size)
+    def _given(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Sources, and where batches hold them their points."""
+        if "source" in batch:
+            return (batch["source"], *([batch["source_points5"]] if "source_points5" in batch else []))
+        faces = batch["target"]
+        small = reduce(faces, *self.source_size)
+        if "target_points5" not in batch:
+            return (small,)
+        return small, resized_points(batch["target_points5"], (faces.shape[-2], faces.shape[-1]), self.source_size)
 
     @torch.no_grad()
     def _embed(self, faces: Tensor) -> Embeddings:
@@ -194,6 +204,8 @@ def _pairs(recipe: Recipe, faces: Faces | None, method: HallucinationMethod[Any]
         sampler=sampler,
         mirror=False,
         points=method.wants_points,
+        five_points=method.wants_five_points,
+        yaw=method.wants_yaw,
         parsing=method.wants_parsing,
         report=report,
     )

@@ -274,11 +274,11 @@ def test_reading_and_writing_stay_a_few_batches_from_the_network(
         counts["read"] += 1
         return read(self, row)
 
-    def network(self: Any, batch: np.ndarray, seed: int) -> making.Made:
+    def network(self: Any, batch: np.ndarray, seed: int, points: np.ndarray | None = None) -> making.Made:
         time.sleep(0.01)
         gaps.append(counts["read"] - counts["made"])
         counts["made"] += len(batch)
-        return one(self, batch, seed)
+        return one(self, batch, seed, points)
 
     monkeypatch.setattr(source_faces.ListedSources, "read", counted)
     monkeypatch.setattr(making.Maker, "network", network)

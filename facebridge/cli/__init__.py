@@ -137,6 +137,16 @@ def generate(
             "--squeezed", help="Aligned faces may have other proportions than their crop and show all of it, as 16x16."
         ),
     ] = False,
+    yaw: Annotated[
+        float | None,
+        typer.Option(
+            help="Degrees, positive to the right: this pose in place of the front, of methods that turn heads."
+        ),
+    ] = None,
+    strip: Annotated[
+        bool,
+        typer.Option("--strip", help="Also write each face at every pose from left to right, side by side, OUT/strip."),
+    ] = False,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor computes in it.")
     ] = "float32",
@@ -177,6 +187,8 @@ def generate(
             out,
             parsed_size(size),
             ending=ending,
+            yaw_deg=yaw,
+            strip=strip,
             precision=arithmetic,
             device=device,
             batch_size=batch,
@@ -195,6 +207,8 @@ def generate(
             ending=ending,
             paste_back=paste_back,
             squeezed=squeezed,
+            yaw_deg=yaw,
+            strip=strip,
             precision=arithmetic,
             device=device,
             batch_size=batch,

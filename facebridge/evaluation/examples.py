@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -11,8 +12,9 @@ from torch.nn.functional import interpolate
 from facebridge import images
 from facebridge.degradation import Degradation
 from facebridge.evaluation.comparison import Comparison
+from facebridge.evaluation.probes import in_source
 from facebridge.evaluation.result import Example
-from facebridge.evaluation.setting import FULL_SIZE, Setting, face, numbers
+from facebridge.evaluation.setting import FULL_SIZE, Setting, face, numbers, points
 from facebridge.evaluation.ways import AS_IT_IS, Way
 
 SHOWN = 3
@@ -84,16 +86,21 @@ def _example(
     """A probe and what is made of it; where the gallery's face is made, that one, with the probe as the target."""
     probe, gallery = pair
     target = images.to_faces(face(comparison.probe, probe, setting)[None])
+    faces, row_of_source = comparison.probe, probe
     source = degradation.apply(target, numbers(comparison.probe.take([probe])))
     if any(way.side == "gallery" for way in ways):
-        source = images.to_faces(face(comparison.gallery, gallery, setting)[None])
+        faces, row_of_source = comparison.gallery, gallery
+        source = images.to_faces(face(faces, row_of_source, setting)[None])
+    where = None
+    if any(way.make_at is not None for way in ways):
+        where = in_source(torch.from_numpy(points(faces, row_of_source, setting)[None]), target, source)
     stem = f"{condition.replace(' ', '_')}-{probe:05d}"
     row = comparison.probe[probe]
     generated = {}
     for way in ways:
         if way is not AS_IT_IS:
             name = f"{stem}-{_plain(way.name)}.png"
-            _write(out, name, way.make(source), f"FaceBridge {way.name}" if way.generated else None)
+            _write(out, name, way.made(source, where), f"FaceBridge {way.name}" if way.generated else None)
             generated[way.name] = f"pictures/{name}"
     as_seen = interpolate(source, (setting.crop.height, setting.crop.width), mode="nearest-exact")
     _write(out, f"{stem}-source.png", as_seen, None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from facebridge.evaluation.comparison import Comparison, Scores
 from facebridge.evaluation.groups import THRESHOLD_FALSE_ACCEPT_RATES, Grouping, Members, by_group, members
 from facebridge.evaluation.probes import MadeProbes, Plan, planned
 from facebridge.evaluation.result import Evaluation, Figure, Row
-from facebridge.evaluation.setting import FULL_SIZE, Setting, face
+from facebridge.evaluation.setting import FULL_SIZE, Setting, face, points
 from facebridge.evaluation.speed import Clock
 from facebridge.evaluation.ways import AS_IT_IS, FACES_PER_BLOCK, Judge, Way
 from facebridge.images import BadPicture
@@ -69,10 +70,11 @@ def evaluate(
     num_gallery, total = len(comparison.gallery), len(comparison.gallery) + len(comparison.probe)
     galleries = _galleries(comparison, plan, judge, setting, clock, lambda done: advance(done, total))
     made = MadeProbes(comparison, plan, judge, setting)
-    for start, faces in _blocks(comparison.probe, setting, clock):
+    asks = any(way.make_at is not None for way in ways)
+    for start, faces, where in _blocks(comparison.probe, setting, clock, asks):
         with clock.of("embedding", len(faces)):
             whole = judge.embed(AS_IT_IS, faces, setting.crop)
-        made.add(start, faces, whole)
+        made.add(start, faces, whole, where)
         advance(num_gallery + start + len(faces), total)
     divisions = [members(grouping, comparison.probe, comparison.gallery) for grouping in by]
     rows, scores = _rows(comparison, galleries, made, setting, divisions, far)
@@ -200,19 +202,23 @@ def _embed_gallery(
     faces: FaceList, way: Way, judge: Judge, setting: Setting, clock: Clock, advance: Callable[[int], None]
 ) -> NDArray[np.float32]:
     found = []
-    for start, block in _blocks(faces, setting, clock):
+    for start, block, where in _blocks(faces, setting, clock, way.make_at is not None):
         with clock.of("embedding", len(block)):
-            found.append(judge.embed(way, block, setting.crop))
+            found.append(judge.embed(way, block, setting.crop, where))
         advance(start + len(block))
     return np.concatenate(found)
 
 
-def _blocks(faces: FaceList, setting: Setting, clock: Clock) -> Iterator[tuple[int, Tensor]]:
+def _blocks(
+    faces: FaceList, setting: Setting, clock: Clock, with_points: bool
+) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """Where each block begins, its faces, and where they are asked for their five points."""
     for start in range(0, len(faces), FACES_PER_BLOCK):
         rows = range(start, min(start + FACES_PER_BLOCK, len(faces)))
         with clock.of("reading", len(rows)):
             block = images.to_faces(np.stack([face(faces, row, setting) for row in rows]))
-        yield start, block
+            where = np.stack([points(faces, row, setting) for row in rows]) if with_points else None
+        yield start, block, None if where is None else torch.from_numpy(where)
 
 
 def _usable(comparison: Comparison, setting: Setting) -> tuple[Comparison, list[dict[str, str]]]:

@@ -13,6 +13,7 @@ from facebridge.evaluation.comparison import Comparison
 from facebridge.evaluation.result import Figure
 from facebridge.evaluation.setting import FULL_SIZE, Setting, numbers
 from facebridge.evaluation.ways import AS_IT_IS, Judge, Way
+from facebridge.pose import resized_points
 
 Plan = Sequence[tuple[str, Degradation, Way]]
 """Condition, what it does to a face, and way, of every row."""
@@ -33,16 +34,20 @@ class MadeProbes:
         self._embeddings: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
         self._fidelity: dict[tuple[str, str], dict[str, list[NDArray[np.floating]]]] = {}
 
-    def add(self, first: int, faces: Tensor, whole: NDArray[np.float32]) -> None:
-        """One block of probes, of which `first` is the first, at full size, and their embeddings."""
+    def add(self, first: int, faces: Tensor, whole: NDArray[np.float32], points: Tensor | None = None) -> None:
+        """One block of probes, of which `first` is the first, at full size, and their embeddings.
+
+        points: (B, 5, 2) px of the faces, where a way asks for them.
+        """
         of_block = self._numbers[first : first + len(faces)]
         shape = self.setting.shape
         sharp = _Sharp(faces, whole, None if shape is None else shape.estimate(faces))
-        sources: dict[str, Tensor] = {}
+        sources: dict[str, tuple[Tensor, Tensor | None]] = {}
         for condition, degradation, way in self.plan:
             if condition not in sources:
-                sources = {condition: degradation.apply(faces, of_block)}  # of one condition at a time
-            self._add(condition, way, sources[condition], sharp)
+                source = degradation.apply(faces, of_block)
+                sources = {condition: (source, in_source(points, faces, source))}  # of one condition at a time
+            self._add(condition, way, *sources[condition], sharp)
 
     def embeddings(self, condition: str, way: Way) -> NDArray[np.float32]:
         """Of all probes: (num_probes, D)."""
@@ -62,13 +67,13 @@ class MadeProbes:
             found["frechet"] = Figure(distance)
         return found
 
-    def _add(self, condition: str, way: Way, source: Tensor, sharp: "_Sharp") -> None:
+    def _add(self, condition: str, way: Way, source: Tensor, points: Tensor | None, sharp: "_Sharp") -> None:
         key = (condition, way.name)
         if way is AS_IT_IS or way.side == "gallery":
             self._embeddings.setdefault(key, []).append(sharp.embeddings)
             return
-        made = way.make(source)
-        embeddings = self.judge.embed_made(made, way, source, self.setting.crop)
+        made = way.made(source, points)
+        embeddings = self.judge.embed_made(made, way, source, self.setting.crop, points)
         self._embeddings.setdefault(key, []).append(embeddings)
         if condition == FULL_SIZE:
             return
@@ -91,6 +96,13 @@ class MadeProbes:
             **of_shape,
             "identity_similarity": np.asarray(fidelity.identity_similarity(embeddings, sharp.embeddings)),
         }
+
+
+def in_source(points: Tensor | None, sharp: Tensor, source: Tensor) -> Tensor | None:
+    """Points of sharp faces in what they were reduced to."""
+    if points is None or sharp.shape == source.shape:
+        return points
+    return resized_points(points, (sharp.shape[-2], sharp.shape[-1]), (source.shape[-2], source.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from facebridge.crops import Convention, Crop
 from facebridge.data.face_list import FaceList
-from facebridge.data.reading import aligned
+from facebridge.data.reading import aligned, aligned_five_points
 from facebridge.degradation import NONE, Damage, Degradation
 from facebridge.evaluation.face_shape import ShapeEstimator
 from facebridge.evaluation.lfw import ThresholdRule
@@ -55,6 +55,11 @@ class Setting:
 def face(faces: FaceList, row: int, setting: Setting) -> NDArray[np.uint8]:
     """One aligned picture, uint8 RGB (crop.height, crop.width, 3). BadPicture: if it cannot be used."""
     return aligned(faces, row, setting.crop, setting.convention)
+
+
+def points(faces: FaceList, row: int, setting: Setting) -> NDArray[np.float32]:
+    """The five points (5, 2) in pixels of `face`. BadPicture: as `face`."""
+    return aligned_five_points(faces, row, setting.crop, setting.convention)
 
 
 def numbers(faces: FaceList) -> list[int]:

@@ -14,7 +14,8 @@ from facebridge import crops
 from facebridge.crops import Crop
 from facebridge.hallucination import Preset, enlarge, hallucinate
 from facebridge.images import Kernel
-from facebridge.method import HallucinationMethod
+from facebridge.method import HallucinationMethod, TakesPoints
+from facebridge.pose import mirrored_points
 from facebridge.recogniser import Mirror, Recogniser
 
 FACES_PER_BLOCK = 32
@@ -36,6 +37,12 @@ class Way:
     """Whether it hallucinates: then its faces are labelled so, and its scores are also fused with the original's."""
     side: Side = "probe"
     """Whose faces it makes: methods that translate visible light to near-infrared make the gallery's."""
+    make_at: Callable[[Tensor, Tensor], Tensor] | None = None
+    """As `make`, with the five points (B, 5, 2) px of the source faces; None: it does not ask where they lie."""
+
+    def made(self, source: Tensor, points: Tensor | None = None) -> Tensor:
+        """The faces that it makes, by the points where it asks for them and they are given."""
+        return self.make(source) if points is None or self.make_at is None else self.make_at(source, points)
 
 
 AS_IT_IS = Way("none", lambda faces: faces)
@@ -49,7 +56,12 @@ def baselines(crop: Crop, kernels: Sequence[Kernel] = BASELINES, preset: Preset 
 
 def of_method(name: str, method: HallucinationMethod[Any], side: Side = "probe", preset: Preset = "clean") -> Way:
     """The faces that a trained method generates."""
-    return Way(name, partial(hallucinate, method, preset=preset), generated=True, side=side)
+
+    def make_at(source: Tensor, points: Tensor) -> Tensor:
+        return hallucinate(method, source, preset, points)
+
+    make = partial(hallucinate, method, preset=preset)
+    return Way(name, make, True, side, make_at if isinstance(method, TakesPoints) else None)
 
 
 @dataclass(frozen=True)
@@ -65,19 +77,24 @@ class Judge:
         return int(getattr(self.recogniser.network, "threads", torch.get_num_threads()))
 
     @torch.no_grad()
-    def embed(self, way: Way, source: Tensor, crop: Crop) -> NDArray[np.float32]:
+    def embed(self, way: Way, source: Tensor, crop: Crop, points: Tensor | None = None) -> NDArray[np.float32]:
         """Embeddings (B, D) of unit length of the faces that `way` makes.
 
         Of the mirror image it is the *source* that is mirrored, and then made anew (SR_LRFR's test does so).
+
+        points: (B, 5, 2) px of the source, for ways that ask for them; absent: where the crop has them.
         """
-        return self.embed_made(way.make(source), way, source, crop)
+        return self.embed_made(way.made(source, points), way, source, crop, points)
 
     @torch.no_grad()
-    def embed_made(self, made: Tensor, way: Way, source: Tensor, crop: Crop) -> NDArray[np.float32]:
+    def embed_made(
+        self, made: Tensor, way: Way, source: Tensor, crop: Crop, points: Tensor | None = None
+    ) -> NDArray[np.float32]:
         """As `embed`, of faces that are already made of the source."""
         features = self._features(made, crop)
         if self.mirror != "none":
-            mirrored = self._features(way.make(source.flip(-1)), crop)
+            flipped = None if points is None else mirrored_points(points, source.shape[-1])
+            mirrored = self._features(way.made(source.flip(-1), flipped), crop)
             features = features + mirrored if self.mirror == "sum" else torch.cat([features, mirrored], 1)
         return torch.nn.functional.normalize(features).numpy()
 
