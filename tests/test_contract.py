@@ -112,6 +112,10 @@ def test_method_takes_a_batch_and_gives_losses_previews_and_faces(name: str) -> 
         "target_identity": torch.tensor([0, 1]),
         "source_points": points,
         "target_points": points.flip(-1),
+        "source_points5": points[:, :5],
+        "target_points5": points[:, 5:10],
+        "source_yaw_deg": torch.tensor([-30.0, 30.0]),
+        "target_yaw_deg": torch.tensor([0.0, 5.0]),
         "target_parsing": torch.randint(11, (2, crop.height, crop.width), dtype=torch.uint8),
         "shared_seed": torch.tensor(3),
     }
