@@ -13,7 +13,7 @@ OUT/PATH.png        the face made of the picture PATH (or .jpg)
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,28 @@ from facebridge.precision import Precision
 from facebridge.recipe import FaceListData
 from facebridge.source_faces import ListedSources, ShardedSources, TakesSizesBetween, Taking
 
-__all__ = ["FULL", "LIST", "NOT_GENERATED", "STRIP", "Done", "Ending", "generate", "generate_from_shards"]
+__all__ = [
+    "FULL",
+    "LIST",
+    "NOT_GENERATED",
+    "STRIP",
+    "Done",
+    "Ending",
+    "MakesFronts",
+    "generate",
+    "generate_from_shards",
+]
 
 NOT_GENERATED = "not_generated.csv"
 BATCH_SIZE = 16
 """Rows of a batch: rows 0 to 15 of the list, 16 to 31, and so on."""
+
+
+@runtime_checkable
+class MakesFronts(Protocol):
+    """A method that turns no heads at will, but makes every face look to the front."""
+
+    makes_fronts: Literal[True]
 
 
 def generate(
@@ -113,7 +130,7 @@ def generate(
         _bits(levels, faces, out),
     )
     sources = ListedSources(faces, taking, maker.workers)
-    _check_folders(sources.stems, [LIST, NOT_GENERATED, *_columns(maker)])
+    _check_folders(sources.stems, [LIST, NOT_GENERATED, *maker.folders])
     asked = {"size": size, "levels": levels, "squeezed": squeezed or None}
     job = {**maker.job, **asked, **_finding_job(taking), **sources.identity()}
     done = maker.make(sources, job, lambda made, account: _list_of(sources, made, maker), {"bits": taking.bits})
@@ -201,7 +218,7 @@ def _list_of(sources: ListedSources, made: NDArray[np.int64], maker: Maker) -> N
 
 def _list_of_shards(sources: ShardedSources, made: NDArray[np.int64], account: MadeFaces, maker: Maker) -> None:
     names = sources.faces.index.columns
-    columns = list(dict.fromkeys([*names, "crop", "original", *_columns(maker), *_poses(maker)]))
+    columns = list(dict.fromkeys([*names, "crop", "original", *maker.folders, *_poses(maker)]))
     with FaceListWriter(maker.out / LIST, columns, 5) as writer:
         for number in made.tolist():
             line = account.line(number)
@@ -215,20 +232,16 @@ def _listed(sources: FaceList, stems: Sequence[str], maker: Maker) -> FaceList:
     crop, names = maker.method.crop, [maker.name(stem) for stem in stems]
     columns: dict[str, Any] = {name: sources.column(name) for name in sources.column_names if name != "region"}
     columns |= {"path": names, "crop": [crop.name] * len(names), "original": sources.originals()}
-    for name, file in zip(_columns(maker), maker.files[1:], strict=True):
+    for name, file in zip(maker.folders, maker.files[1:], strict=True):
         columns[name] = [file.format(stem=stem) for stem in stems]
     columns |= {name: [yaw] * len(names) for name, yaw in _poses(maker).items()}
     return FaceList(maker.out, columns, np.tile(np.array(crop.points, np.float32), (len(names), 1, 1)))
 
 
-def _columns(maker: Maker) -> list[str]:
-    """Folders of further pictures of a face, and the columns that name them, in the order of the maker's files."""
-    return [*([FULL] if maker.paste_back else []), *([STRIP] if maker.strip else [])]
-
-
 def _poses(maker: Maker) -> dict[str, float]:
-    """What a method that turns heads makes of the column of the yaw."""
-    return {"yaw_deg": maker.yaw_deg or 0.0} if isinstance(maker.method, TurnsHeads) else {}
+    """What becomes of the column of the yaw, where the method decides how a face is turned."""
+    decides = isinstance(maker.method, TurnsHeads | MakesFronts)
+    return {"yaw_deg": maker.yaw_deg or 0.0} if decides else {}
 
 
 def _cell(row: FaceRow, column: str) -> Any:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import Any, Literal, get_args
 
@@ -50,7 +50,11 @@ class Done:
 
 
 class Maker:
-    """The method on its device, and where and how its faces are written."""
+    """The method on its device, and where and how its faces are written.
+
+    folders: of further pictures of a face, and the columns that name them. files: of a face, with {stem} in them:
+    itself, then one in each of the folders.
+    """
 
     def __init__(
         self,
@@ -79,8 +83,8 @@ class Maker:
         self.made_by = made_by(run)
         self.weights = weights_sha256(run)
         self.version = metadata.version("facebridge")
-        folders = ["", *([f"{FULL}/"] if paste_back else []), *([f"{STRIP}/"] if strip else [])]
-        self.files = [f"{folder}{{stem}}.{ending}" for folder in folders]
+        self.folders = [*([FULL] if paste_back else []), *([STRIP] if strip else [])]
+        self.files = [f"{folder}{{stem}}.{ending}" for folder in ["", *(f"{name}/" for name in self.folders)]]
         self.job: dict[str, Any] = {
             "made_by": self.made_by,
             "weights": self.weights,
@@ -306,7 +310,11 @@ class Flow:
         self.refused |= {row: BadPicture(source.path, cause) for row, source in members if not self.there[row]}
 
     def _name_taken(self, row: int, source: SourceFace) -> BadPicture | None:
-        """Shards may come from strangers, and name two faces alike."""
+        """Shards may come from strangers, and name two faces alike, or one as what else is written."""
+        folder = PurePosixPath(source.stem).parts[0]
+        if folder != source.stem and folder in (LIST, *self.maker.folders):
+            cause = f"its face lies in a folder {folder}, the name of something that is written: rename it"
+            return BadPicture(source.path, cause)
         first = self.names.setdefault(source.stem, row) if source.cells else row
         name = self.maker.name(source.stem)
         return None if first == row else BadPicture(source.path, f"another face was written as {name} already")

@@ -137,6 +137,11 @@ class Method(nn.Module, ABC, Generic[Settings]):
         return False
 
     @classmethod
+    def wants_mirrored_together(cls, config: Settings) -> bool:
+        """Whether a source and its target must be mirrored together or not at all, as where sides are compared."""
+        return False
+
+    @classmethod
     def given_networks(cls, config: Settings) -> tuple[str, ...]:
         """Names of the networks that must come trained from another run."""
         return ()

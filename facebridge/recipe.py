@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from facebridge import crops, methods
 from facebridge.crops import Convention, Outside
@@ -68,7 +68,7 @@ class SyntheticData(Frozen):
     size: Annotated[int, Field(ge=16)] = 128
     """Height and width of a drawn picture before alignment, px."""
     yaw_range: tuple[float, float] | None = None
-    """Degrees; absent: the default spread, mostly near frontal."""
+    """Degrees from -90 to 90, the lower one first; absent: the default spread, mostly near frontal."""
     frontal_partners: bool = False
     """Whether each shot is drawn a second time with the head turned to the front, at the same moment: the same `pair`,
     yaw 0."""
@@ -78,6 +78,13 @@ class SyntheticData(Frozen):
     """How targets get their sources."""
     generated: GeneratedData | None = None
     """Generated faces mixed into the batches; absent: none."""
+
+    @field_validator("yaw_range")
+    @classmethod
+    def _yaws_rise(cls, yaw_range: tuple[float, float] | None) -> tuple[float, float] | None:
+        if yaw_range is not None and not -90 <= yaw_range[0] <= yaw_range[1] <= 90:
+            raise ValueError(f"yaws go from a lower to a higher one within [-90, 90] degrees, not {list(yaw_range)}")
+        return yaw_range
 
     @model_validator(mode="after")
     def _partners_are_no_same_shot(self) -> "SyntheticData":
@@ -278,8 +285,30 @@ def resolve(table: Mapping[str, Any], origin: str) -> Recipe:
             f"{origin}: an identity loss needs a recogniser: add [recogniser] with a name, or set "
             f"settings.identity_weight=0"
         )
+    _check_mirroring(recipe, origin)
     _check_validation(recipe, origin)
     return recipe.model_copy(update={"settings": settings})
+
+
+def _check_mirroring(recipe: Recipe, origin: str) -> None:
+    if not recipe.training.mirror or not methods.load(recipe.method).wants_mirrored_together(recipe.config(origin)):
+        return
+    sections = {"data.pairing": recipe.data.pairing}
+    if recipe.data.generated is not None and recipe.data.generated.pairing is not None:
+        sections["data.generated.pairing"] = recipe.data.generated.pairing
+    for key, pairing in sections.items():
+        if isinstance(pairing, NoPairs | pairings.SameShotSettings):
+            continue
+        if isinstance(pairing, pairings.SeveralSettings):
+            or_together = ""  # of these no setting has them mirrored together
+        elif pairing.mirror_together:
+            continue
+        else:
+            or_together = f" or {key}.mirror_together=true"
+        raise ValueError(
+            f"{origin}: {recipe.method} learns from sources and targets that are mirrored alike, and here each is "
+            f"mirrored by chance: set training.mirror=false{or_together}"
+        )
 
 
 def _check_validation(recipe: Recipe, origin: str) -> None:

@@ -149,6 +149,22 @@ def test_aligned_faces_with_landmarks_have_these_and_others_in_their_batch_the_c
         assert np.array_equal(images.read(tmp_path / "out" / f"{row}.png"), picture)
 
 
+@pytest.mark.parametrize("size", [None, (28, 24)])
+def test_a_face_without_landmarks_comes_out_the_same_alone_and_beside_one_that_has_some(
+    tmp_path: Path, painter: Painter, size: tuple[int, int] | None
+) -> None:
+    faces = aligned_list(tmp_path / "in", turned_people(tmp_path / "drawn"))
+    assert faces.landmarks is not None
+    assert np.isnan(faces.landmarks).all((1, 2)).tolist() == [False] * 4 + [True] * 5
+    run = drawn.untrained_run(tmp_path / "run")
+    for out, rows in (("alone", [5]), ("beside", [0, 5])):
+        generating.generate(run, faces.take(np.array(rows)), tmp_path / out, size, workers=1)
+    alone, beside = (images.read(tmp_path / out / "5.png") for out in ("alone", "beside"))
+    assert np.array_equal(alone, beside)
+    assert not np.array_equal(beside, images.read(tmp_path / "beside" / "0.png"))
+    np.testing.assert_allclose(painter.asked[0][0], painter.asked[1][1], atol=1e-5)
+
+
 @pytest.mark.parametrize("side", ["probe", "gallery"])
 def test_evaluated_faces_are_made_at_their_points_and_mirror_images_at_mirrored_ones(
     tmp_path: Path, side: Any, monkeypatch: pytest.MonkeyPatch

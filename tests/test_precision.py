@@ -9,7 +9,7 @@ import torch
 
 from facebridge import generating, images, methods
 from facebridge.data import face_list
-from facebridge.method import HallucinationMethod
+from facebridge.method import HallucinationMethod, TurnsHeads
 from facebridge.precision import set_precision
 from tests import drawn
 from tests.test_contract import crop_of, tiny
@@ -42,6 +42,17 @@ def test_method_generates_in_bfloat16_what_it_generates_in_float32(name: str) ->
     assert float((found - wanted).abs().max() / wanted.abs().max()) < FAR
     weights = {each.dtype for each in lowered.parameters() if each.ndim == 4 and each.shape[-1] > 1}
     assert torch.bfloat16 in weights
+
+
+def test_arguments_may_be_named_in_bfloat16_too() -> None:
+    method = small("dr_gan")
+    faces = torch.rand(2, 3, *method.source_sizes()[0], generator=torch.Generator().manual_seed(3))
+    assert isinstance(method, TurnsHeads)
+    yaws = method.poses_deg()[:2]
+    set_precision(method, "bfloat16")
+    assert torch.equal(method.generate(faces=faces), method.generate(faces))
+    assert torch.equal(method.turned(faces, yaw_deg=yaws), method.turned(faces, yaws))
+    assert torch.equal(method.turned(yaw_deg=yaws, faces=faces), method.turned(faces, yaws))
 
 
 def test_float32_changes_nothing_and_others_are_refused() -> None:

@@ -319,6 +319,17 @@ def test_unpaired_sides_that_the_data_makes_the_same_are_refused() -> None:
         with_pairing(pairing, domain="nir")
 
 
+@pytest.mark.parametrize("yaw_range", [[90, -90], [-200, 10], [-10, 91], [float("nan"), 10], [0, float("inf")]])
+def test_yaws_that_cannot_be_drawn_are_refused(yaw_range: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"yaw_range.*(lower to a higher one within \[-90, 90\]|finite)"):
+        resolve(data={"kind": "synthetic", "yaw_range": yaw_range})
+
+
+@pytest.mark.parametrize("yaw_range", [[-90, 90], [45, 45]])
+def test_yaws_go_as_far_as_profiles(yaw_range: list[float]) -> None:
+    assert resolve(data={"kind": "synthetic", "yaw_range": yaw_range}).data.yaw_range == tuple(yaw_range)
+
+
 DRAWN_PAIRS = {"kind": "synthetic", "pairing": {"kind": "same_person", **NIR_TO_VIS}}
 HELD_OUT = {**DRAWN_PAIRS, "seed": 32, "first_identity": 5000, "identities": 32, "shots": 4}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facebridge import cli, crops, generating, images, making, runs
+from facebridge import cli, crops, generating, images, making, methods, runs
 from facebridge.data import aligning, face_list
 from facebridge.data.face_list import FaceList
 from facebridge.made_faces import ACCOUNT
@@ -155,6 +155,45 @@ def test_faces_of_shards_are_turned_too(run: Path, tmp_path: Path) -> None:
     assert images.read(tmp_path / "out" / "strip" / "1.png").shape == (112, 5 * 96, 3)
     listed = face_list.read(tmp_path / "out" / "faces.csv")
     assert (listed.column("yaw_deg")[0], listed.column("strip")[0]) == (90, "strip/0.png")
+
+
+@pytest.mark.parametrize(("folder", "strip"), [(making.STRIP, True), (making.LIST, False)])
+def test_a_face_of_shards_that_lies_where_something_else_is_written_is_refused_by_name(
+    run: Path, tmp_path: Path, folder: str, strip: bool
+) -> None:
+    faces = people(tmp_path / "in")
+    (tmp_path / "in" / folder).mkdir()
+    (tmp_path / "in" / "1.png").rename(tmp_path / "in" / folder / "0.png")
+    columns = {name: faces.column(name) for name in faces.column_names}
+    renamed = FaceList(faces.root, {**columns, "path": ["0.png", f"{folder}/0.png", "2.png", "3.png"]})
+    aligning.align(renamed, "sphereface", tmp_path / "packed", workers=1, layout="shards")
+    done = generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "out", strip=strip)
+    assert done.count == 3
+    (bad,) = done.refused
+    assert f"{folder}/0.png" in bad.path
+    assert bad.cause.endswith("rename it")
+    assert face_list.read(tmp_path / "out" / "faces.csv").column("path").tolist() == ["0.png", "2.png", "3.png"]
+    if strip:
+        expected = np.concatenate([wanted(faces.take(np.array([0])), yaw)[0] for yaw in POSES], 1)
+        assert np.array_equal(images.read(tmp_path / "out" / "strip" / "0.png"), expected)
+    plain = generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "plain")
+    assert plain.count == (4 if folder == making.STRIP else 3)
+
+
+@pytest.mark.parametrize("makes_fronts", [False, True])
+def test_the_list_says_that_a_made_front_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, makes_fronts: bool
+) -> None:
+    kind = methods.load("edsr_identity")
+    if makes_fronts:
+        monkeypatch.setattr(kind, "makes_fronts", True, raising=False)
+    run, faces = drawn.untrained_run(tmp_path / "run"), people(tmp_path / "in")
+    aligning.align(faces, "sphereface", tmp_path / "packed", workers=1, layout="shards")
+    make(run, faces, tmp_path / "listed")
+    generating.generate_from_shards(run, str(tmp_path / "packed"), tmp_path / "shards")
+    for out in ("listed", "shards"):
+        yaws = face_list.read(tmp_path / out / "faces.csv").column("yaw_deg")
+        assert yaws.tolist() == [0 if makes_fronts else 30] * 4
 
 
 @pytest.mark.parametrize(("options", "told"), [({"yaw_deg": 95.0}, "from -90 to 90"), ({"yaw_deg": -91.0}, "-91")])

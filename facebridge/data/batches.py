@@ -72,14 +72,17 @@ class Batches:
             raise ValueError(
                 f"{len(self.sampler)} {what} are fewer than one batch of {batch_size}: lower training.batch_size"
             )
-        if points and not isinstance(faces, PlacedFaces):
-            raise ValueError(f"{type(faces).__name__} do not say where their 68 landmarks lie, which this method needs")
-        if five_points and not isinstance(faces, FivePointFaces):
-            raise ValueError(f"{type(faces).__name__} do not say where their five points lie, which this method needs")
-        if yaw and not isinstance(faces, PosedFaces):
-            raise ValueError(f"{type(faces).__name__} do not say how far heads are turned, which this method needs")
-        if parsing and not isinstance(faces, ParsedFaces):
-            raise ValueError(f"{type(faces).__name__} do not say which parts they show where, which this method needs")
+        for is_asked, kind, what in (
+            (points, PlacedFaces, "where their 68 landmarks lie"),
+            (five_points, FivePointFaces, "where their five points lie"),
+            (yaw, PosedFaces, "how far heads are turned"),
+            (parsing, ParsedFaces, "which parts they show where"),
+        ):
+            if is_asked and not isinstance(faces, kind):
+                raise ValueError(
+                    f"{type(faces).__name__} do not say {what}, which this method needs: train from the list of the "
+                    'pictures (data.kind = "face_list"), or on drawn people; shards hold the faces alone'
+                )
         self.faces = faces
         self._placed = faces if points and isinstance(faces, PlacedFaces) else None
         self._pointed = faces if five_points and isinstance(faces, FivePointFaces) else None

@@ -72,8 +72,8 @@ def test_batches_hold_five_points_and_yaw_only_where_they_are_asked_for() -> Non
 
 
 @pytest.mark.parametrize(("asked", "missing"), [("five_points", "five points lie"), ("yaw", "heads are turned")])
-def test_faces_that_know_neither_are_refused(asked: str, missing: str) -> None:
-    with pytest.raises(ValueError, match=f"RandomFaces do not say .*{missing}"):
+def test_faces_that_know_neither_are_refused_with_what_to_do(asked: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"RandomFaces do not say .*{missing}.* train from the list of the pictures"):
         Batches(tiny.RandomFaces(), 2, 0, **{asked: True})
 
 
@@ -200,6 +200,12 @@ def test_an_aligned_face_without_landmarks_has_the_crops_points_and_no_yaw(tmp_p
         faces.yaw_deg(0)
     bare = FaceList(aligned.root, {name: aligned.column(name) for name in aligned.column_names})
     np.testing.assert_allclose(ListedFaces(bare, CROP).points5(0), CROP.points, atol=1e-3)
+
+
+def test_points_of_a_face_in_its_own_crop_are_the_crops_at_any_size(tmp_path: Path) -> None:
+    """They are known without reading the picture."""
+    columns = {"path": ["none.png"], "identity": ["ann"], "domain": ["vis"], "crop": [CROP.name]}
+    assert ListedFaces(FaceList(tmp_path, columns), CROP).points5(0) == pytest.approx(np.array(CROP.points))
 
 
 def test_landmarks_of_an_aligned_face_are_carried_into_another_crop(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from facebridge import checkpoints, crops
 from facebridge.method import TrainsRecogniser, TurnsHeads
 from facebridge.methods.dr_gan import DrGan
+from facebridge.precision import set_precision
 from tests.methods.translating import unchanged
 
 CROP = crops.crop("tp_gan_32")
@@ -466,7 +467,11 @@ def test_both_turns_remember_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "batch", "message"),
     [
-        ({}, {name: value for name, value in single().items() if name != "target_yaw_deg"}, "column yaw_deg|yaw_deg"),
+        (
+            {},
+            {name: value for name, value in single().items() if name != "target_yaw_deg"},
+            r"targets' heads are turned: give a face list with yaw_deg",
+        ),
         ({}, single() | {"target_yaw_deg": torch.tensor([0.0, 0.0, float("nan"), 0.0])}, "yaw of a face is not known"),
         ({}, sets(), r"settings\.several=true"),
         ({"several": True}, single(), 'kind = "several"'),
@@ -478,6 +483,52 @@ def test_both_turns_remember_nothing() -> None:
 def test_a_batch_that_does_not_fit_says_what_to_set(settings: dict[str, Any], batch: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**settings).training_step(batch)
+
+
+@pytest.mark.parametrize("name", ["adversarial_weight", "classification_weight", "pose_weight", "pixel_weight"])
+@pytest.mark.parametrize("weight", [float("inf"), float("nan"), -1.0])
+def test_weights_are_finite_and_not_negative(name: str, weight: float) -> None:
+    with pytest.raises(ValidationError, match=name):
+        build(**{name: weight})
+
+
+NOTHING = {"adversarial_weight": 0.0, "classification_weight": 0.0, "pose_weight": 0.0}
+
+
+@pytest.mark.parametrize("settings", [{}, {"version": "cvpr", "adversarial_weight": 1.0}])
+def test_a_generator_that_nothing_teaches_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="no loss teaches the generator: set classification_weight"):
+        build(**{**NOTHING, **settings})
+
+
+@pytest.mark.parametrize("settings", [{"adversarial_weight": 1.0}, {"pixel_weight": 1.0}, {"pose_weight": 0.1}])
+def test_one_loss_is_enough_for_the_generator(settings: dict[str, Any]) -> None:
+    build(**{**NOTHING, **settings})
+
+
+def rounded(exact: Tensor, found: Tensor) -> bool:
+    return found.dtype == torch.float32 and float((found - exact).abs().max()) < 0.03 * float(exact.abs().max())
+
+
+def test_everything_that_it_can_do_it_does_in_bfloat16_too() -> None:
+    method = build(several=True)
+    method.training_step(sets())
+    exact = copy.deepcopy(method.requires_grad_(False))
+    set_precision(method, "bfloat16")
+    assert method.generator.decoder.spread.weight.dtype == torch.bfloat16
+    of_people, first, second = sets(3, 2)["source"], *sets(3, 2)["source"].unbind(1)
+    for one, other in zip(exact.fused(of_people), method.fused(of_people), strict=True):
+        assert rounded(one, other)
+    for name, arguments, options in [
+        ("generate", (), {"faces": first}),
+        ("turned", (first,), {"yaw_deg": [-60.0, 20.0]}),
+        ("turned_fused", (of_people,), {"yaw_deg": [-60.0, 20.0]}),
+        ("generate_fused", (of_people,), {"yaw_deg": 20.0}),
+        ("between_people", (first, second), {"count": 3, "yaw_deg": 45.0}),
+        ("between_noises", (first,), {"count": 3, "seed": 4}),
+    ]:
+        assert rounded(*(getattr(each, name)(*arguments, **options) for each in (exact, method))), name
+    assert rounded(exact.as_recogniser().embed(first, CROP), method.as_recogniser().embed(first, CROP))
 
 
 @pytest.mark.parametrize("poses_deg", [[0.0], [0.0, 0.0], [30.0, -30.0], [10.0, 20.0], [0.0, float("inf")]])

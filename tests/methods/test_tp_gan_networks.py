@@ -148,20 +148,41 @@ def test_pictures_have_three_sizes_on_any_crop_of_multiples_of_sixteen() -> None
     assert [tuple(each.shape) for each in pictures] == [(2, 3, 32, 48), (2, 3, 16, 24), (2, 3, 8, 12)]
     assert [tuple(each.shape[2:]) for each in local.parts] == [(8, 8), (8, 8), (8, 8), (8, 16)]
     assert code.shape == (2, 3)
-    assert Discriminator(4)(pictures[0]).shape == (2, 1, 1, 2)
+    assert [scores.shape for scores in Discriminator(4)(pictures[0])] == [(2, 1, 1, 2)]
 
 
-def test_first_weights_are_cut_off_at_two_deviations_or_follow_the_size_of_their_layer() -> None:
-    layers = nn.ModuleDict({"inner": SameConv(32, 64, 3), "to_picture": SameConv(32, 64, 3)})
+def test_the_discriminator_normalises_each_batch_for_itself() -> None:
+    """As in two calls, running statistics too; and two networks that are the same."""
+    together, apart = Discriminator(2), Discriminator(2)
+    apart.load_state_dict(together.state_dict())
+    first, second = torch.rand(2, 3, 64, 64), torch.rand(3, 3, 64, 64) - 1
+    found = together(first, second)
+    for scores, batch in zip(found, (first, second), strict=True):
+        assert torch.equal(scores, apart(batch)[0])
+    assert all(torch.equal(tensor, apart.state_dict()[name]) for name, tensor in together.state_dict().items())
+
+
+def test_first_weights_are_of_the_published_deviation_or_follow_the_size_of_their_layer() -> None:
+    layers = nn.ModuleDict(
+        {
+            "inner": SameConv(32, 64, 3),
+            "to_picture": SameConv(32, 64, 3),
+            "up": UpConv(64, 32, 2),
+            "linear": nn.Linear(128, 128),
+        }
+    )
     small = 0.02 * 0.8796  # the deviation of a normal distribution that is cut off at two of its own
     draw_first_weights(layers, "published")
-    for layer in layers.values():
-        assert not layer.bias.any()
-        assert layer.weight.abs().max().item() <= 0.04
-        assert layer.weight.std().item() == pytest.approx(small, rel=0.03)
+    for name, deviation in {"inner": small, "to_picture": small, "up": 0.02, "linear": 0.02}.items():
+        weight = layers[name].weight
+        assert weight.std().item() == pytest.approx(deviation, rel=0.03)
+        assert (weight.abs().max().item() <= 0.04) == (deviation == small)
+        assert layers[name].bias.unique().tolist() == [pytest.approx(0.1 if name == "linear" else 0.0)]
     draw_first_weights(layers, "he")
-    assert layers["inner"].weight.std().item() == pytest.approx((2 / 1.04 / (32 * 9)) ** 0.5, rel=0.03)
+    for name, fan_in in {"inner": 32 * 9, "up": 32 * 9, "linear": 128}.items():
+        assert layers[name].weight.std().item() == pytest.approx((2 / 1.04 / fan_in) ** 0.5, rel=0.03)
     assert layers["to_picture"].weight.std().item() == pytest.approx(small, rel=0.03)
+    assert not any(layer.bias.any() for layer in layers.values())
 
 
 def test_a_width_without_whole_quarters_is_refused() -> None:

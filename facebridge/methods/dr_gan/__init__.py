@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +38,7 @@ NORMALISATION = Normalisation("rgb", (127.5,), (127.5,))
 PREVIEWED_POSES = 5
 """Poses of a preview, from one side to the other."""
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1)]
 
 
@@ -78,6 +78,16 @@ class DrGan(HallucinationMethod["DrGan.Config"]):
             kind="adam", learning_rate=2e-4, momentum=0.5, weight_decay=0, schedule=Constant()
         )
         """How the weights of the discriminator descend."""
+
+        @model_validator(mode="after")
+        def _teaches_the_generator(self) -> "DrGan.Config":
+            weights = [self.classification_weight, self.pose_weight, self.pixel_weight]
+            if not any([*weights, self.adversarial_weight * (self.version == "extended")]):
+                raise ValueError(
+                    "no loss teaches the generator: set classification_weight, pose_weight or pixel_weight above 0, or "
+                    "in the version extended adversarial_weight"
+                )
+            return self
 
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +32,9 @@ from facebridge.methods.tp_gan.losses import (
     total_variation,
 )
 from facebridge.methods.tp_gan.networks import (
+    PATCH_REDUCTION,
     REDUCTION,
+    SCORES_REDUCTION,
     Discriminator,
     FirstWeights,
     Frontal,
@@ -44,7 +46,7 @@ from facebridge.methods.tp_gan.networks import (
 )
 from facebridge.methods.tp_gan.places import frontal_places, mirrored_where, turned
 from facebridge.recogniser import Recogniser
-from facebridge.translation import Terms, both_sides, check_sides, weighted
+from facebridge.translation import Terms, check_sides, weighted
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=8)]
@@ -56,8 +58,13 @@ PUBLISHED_DESCENT = Descent(kind="adam", learning_rate=1e-4, momentum=0.9, weigh
 class TpGan(HallucinationMethod["TpGan.Config"]):
     """Turn faces to the front, learned from pairs of a turned and a frontal picture."""
 
+    makes_fronts: Literal[True] = True
+
     class Config(Frozen):
-        """Defaults: the authors' code for 128 px, its sums over pixels as means; see docs/methods/tp_gan.md."""
+        """Defaults: the authors' code for 128 px, its sums over pixels as means, but for the symmetry loss.
+
+        docs/methods/tp_gan.md lists what departs.
+        """
 
         num_filters: Annotated[int, Field(ge=4, multiple_of=4)] = 64
         """Channels of the outermost convolutions of all paths."""
@@ -65,7 +72,7 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
         """Numbers of v, the code between global encoder and decoder."""
         noise_size: Annotated[int, Field(ge=1)] = 100
         """Numbers of noise beside v; from N(0, noise_spread) in training, 0 when faces are made."""
-        noise_spread: Annotated[float, Field(ge=0)] = 0.02
+        noise_spread: Weight = 0.02
         """Standard deviation of the noise in training."""
         local_paths: bool = True
         """Whether there are local paths."""
@@ -78,13 +85,13 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
         discriminator_filters: Annotated[int, Field(ge=1)] = 64
         """Channels of the discriminator's first convolution."""
         first_weights: FirstWeights = "published"
-        """How weights are drawn: truncated normal of deviation 0.02, or by the size of each layer (He et al. 2015)."""
+        """How weights are drawn: normal of deviation 0.02, or by the size of each layer (He et al. 2015)."""
         scale_weights: tuple[Weight, Weight, Weight] = (1.0, 0.25, 0.094)
         """Weights of the pictures of the crop's size, half and a quarter of it, in the pixel and symmetry losses."""
         pixel_weight: Weight = 1.0
         """Weight of the pixel loss."""
         symmetry_weight: Weight = 0.3
-        """lambda 1: weight of the symmetry loss."""
+        """lambda 1: weight of the symmetry loss, a mean; 8, 2 and 2 times the code's for the three pictures."""
         adversarial_weight: Weight = 1.22e-3
         """lambda 2: weight of the adversarial loss; 0: no discriminator is trained. The paper's is 1e-3."""
         identity_weight: Weight = 2.44e-3
@@ -111,6 +118,19 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
         """How the weights of the local paths descend."""
         discriminator_descent: Descent = PUBLISHED_DESCENT
         """How the weights of the discriminator descend."""
+
+        @model_validator(mode="after")
+        def _teaches_something(self) -> "TpGan.Config":
+            names = ("pixel", "symmetry", "adversarial", "identity", "variation", "cross_entropy")
+            weights = {f"{name}_weight": getattr(self, f"{name}_weight") for name in names}
+            if not any(weights.values()):
+                raise ValueError(f"the generator has nothing to learn from: set one of {', '.join(weights)} above 0")
+            if (self.pixel_weight or self.symmetry_weight) and not any(self.scale_weights):
+                raise ValueError(
+                    "pixel_weight and symmetry_weight weigh nothing where all scale_weights are 0: set one of these "
+                    "above 0, or pixel_weight and symmetry_weight to 0"
+                )
+            return self
 
     def __init__(self, config: Config, crop: Crop, recogniser: Recogniser | None = None) -> None:
         super().__init__(config, crop, recogniser)
@@ -157,6 +177,10 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
             )
         return config.model_copy(update={**known, "num_identities": max(people, 2)})
 
+    @classmethod
+    def wants_mirrored_together(cls, config: Config) -> bool:
+        return True
+
     @property
     def wants_five_points(self) -> bool:
         return True
@@ -173,9 +197,11 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
             `cross_entropy` that have a weight; `total`. Those of the last update.
 
         Raises:
-            ValueError: if the batch has no sources, or does not say where their points lie.
+            ValueError: if the batch has no sources, or those of other people, does not say where their points lie, or
+                is of one face where a network has nothing else to normalise by.
         """
-        source, target = both_sides(batch)
+        source, target = _pairs_of(batch)
+        self._check_count(len(source))
         left, source, points = turned(source, _points_of(batch))
         source, target = signed(source), signed(mirrored_where(left, target))
         parts = [place.of(target) for place in self.places]
@@ -192,12 +218,11 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def generate(self, faces: Tensor) -> Tensor:
-        """The fronts of faces whose points lie where the crop has them; none is mirrored: `generate_at` knows better.
+        """As `generate_at`, of faces whose points lie where the crop has them: all count as turned to the same side.
 
         Both (B, 3, crop.height, crop.width) float32 RGB in [0, 1].
         """
-        points = torch.tensor(self.crop.points, device=faces.device).expand(len(faces), -1, -1)
-        return _shown(self._frontal(faces, points).pictures[0])
+        return self.generate_at(faces, torch.tensor(self.crop.points).expand(len(faces), -1, -1))
 
     def generate_at(self, faces: Tensor, points: Tensor) -> Tensor:
         """The fronts of faces whose five points are known; those that look to the left are mirrored on the way.
@@ -211,7 +236,7 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """Source, generated face, what the local paths make of its parts, and target."""
-        source, target = both_sides(batch)
+        source, target = _pairs_of(batch)
         left, faces, points = turned(source, _points_of(batch))
         made = self._frontal(faces, points)
         columns = {"source": source, "generated": mirrored_where(left, _shown(made.pictures[0]))}
@@ -228,6 +253,17 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
     def _weights_of_parts(self) -> tuple[float, float, float, float]:
         eye, nose, mouth = self.config.local_weights
         return eye, eye, nose, mouth
+
+    def _check_count(self, count: int) -> None:
+        """ValueError: if there is one face, and features of a single place would be normalised by that place alone."""
+        side = max(self.crop.height, self.crop.width)
+        is_single = side <= (SCORES_REDUCTION if self.config.adversarial_weight else REDUCTION)
+        if count == 1 and (is_single or any(max(part.height, part.width) <= PATCH_REDUCTION for part in self.places)):
+            raise ValueError(
+                "one face at a time cannot be normalised where features shrink to a single place (a discriminator's do "
+                f"up to {SCORES_REDUCTION} px): give every process two faces or more (training.batch_size), or choose "
+                "a larger crop and larger patches"
+            )
 
     def _noise(self, count: int) -> Tensor:
         return self.config.noise_spread * torch.randn(count, self.config.noise_size)
@@ -254,7 +290,8 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
         return lost
 
     def _train_discriminator(self, made: Tensor, target: Tensor) -> Tensor:
-        told = judged(self.discriminator(target), REAL) + judged(self.discriminator(made), FAKE)
+        real, fake = self.discriminator(target, made)
+        told = judged(real, REAL) + judged(fake, FAKE)
         self._descend(told, "discriminator")
         return told
 
@@ -282,7 +319,8 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
     def _terms_through_networks(self, made: Frontal, target: Tensor, people: Tensor | None) -> Terms:
         config, terms = self.config, Terms()
         if config.adversarial_weight:
-            terms["adversarial"] = config.adversarial_weight, judged(self.discriminator(made.pictures[0]), REAL)
+            (scores,) = self.discriminator(made.pictures[0])
+            terms["adversarial"] = config.adversarial_weight, judged(scores, REAL)
         if config.identity_weight:
             assert self.identity_loss is not None, "built without a recogniser: generation only"
             faces = unsigned(made.pictures[0].float()), unsigned(target)
@@ -335,9 +373,26 @@ def _in_use(networks: nn.Module, own_statistics: bool) -> Iterator[None]:
             module.training = mode
 
 
+def _pairs_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Sources and targets (B, 3, H, W). ValueError: if sources are missing, or show other people than the targets."""
+    if "source" not in batch or batch["source"].ndim != batch["target"].ndim:
+        raise ValueError(
+            "TP-GAN learns from a turned face and the front of the same person: set data.pairing.kind to "
+            "profile_to_frontal"
+        )
+    if "source_identity" in batch and not torch.equal(batch["source_identity"], batch["target_identity"]):
+        raise ValueError(
+            "a face and its front must show one person: set data.pairing.kind to profile_to_frontal or same_person"
+        )
+    return batch["source"], batch["target"]
+
+
 def _points_of(batch: Batch) -> Tensor:
     if "source_points5" not in batch:
-        raise ValueError("local paths need the five points of every source: give a face list that has them")
+        raise ValueError(
+            "the five points of every source say to which side it looks, with and without local paths: give a face "
+            "list that has them"
+        )
     return batch["source_points5"]
 
 

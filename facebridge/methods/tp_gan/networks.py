@@ -16,14 +16,23 @@ from facebridge.methods.tp_gan.places import BLACK, PARTS, Size, centres, cut, f
 REDUCTION = 16
 """How many times smaller the global encoder's last features are than its pictures."""
 
+PATCH_REDUCTION = 8
+"""Likewise those of a local path, in the middle, than its patch."""
+
+SCORES_REDUCTION = 32
+"""Likewise the discriminator's scores than its pictures."""
+
 KEPT = 0.3
 """Part of the code's values that the identity head's dropout keeps."""
 
 SPREAD_OF_FIRST_WEIGHTS = 0.02
-"""Standard deviation of the published first weights, cut off at two of them."""
+"""Standard deviation of the published first weights; those of convolutions are cut off at two of them."""
+
+FIRST_BIAS_OF_LINEAR = 0.1
+"""What the published biases of linear layers begin as; all others begin as 0."""
 
 FirstWeights = Literal["published", "he"]
-"""Truncated normal of one deviation for all layers, or normal by the size of each layer (He et al. 2015)."""
+"""Normal of one deviation for all layers, or normal by the size of each layer (He et al. 2015)."""
 
 
 class Local(NamedTuple):
@@ -260,7 +269,11 @@ class IdentityHead(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (B, 3, H, W) -> scores (B, 1, ceil(H / 32), ceil(W / 32)), high for real ones; no sigmoid at the end."""
+    """Batches of pictures (B, 3, H, W) -> of each its scores (B, 1, ceil(H / 32), ceil(W / 32)), high for real ones.
+
+    There is no sigmoid at the end. Each batch is normalised for itself. They come in one call: between two calls
+    several processes share their running statistics, in place, and the first call would have no gradient any more.
+    """
 
     def __init__(self, num_filters: int = 64) -> None:
         super().__init__()
@@ -276,9 +289,10 @@ class Discriminator(nn.Module):
         )
         self.to_scores = SameConv(8 * base, 1, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        scores: Tensor = self.to_scores(self.inner(functional.leaky_relu(self.stem(pictures), SLOPE)))
-        return scores
+    def forward(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            self.to_scores(self.inner(functional.leaky_relu(self.stem(pictures), SLOPE))) for pictures in batches
+        )
 
 
 class Residual(nn.Module):
@@ -332,7 +346,7 @@ class UpConv(nn.ConvTranspose2d):
 
 @torch.no_grad()
 def draw_first_weights(network: nn.Module, first_weights: FirstWeights) -> None:
-    """Draw the weights of convolutions and linear layers; biases are 0, normalisations begin as they are.
+    """Draw the weights of convolutions and linear layers and set their biases; normalisations begin as they are.
 
     Layers that make pictures are small as published in either case: beyond them tanh would learn nothing.
     """
@@ -341,11 +355,14 @@ def draw_first_weights(network: nn.Module, first_weights: FirstWeights) -> None:
             continue
         if first_weights == "he" and not name.endswith("picture"):
             nn.init.kaiming_normal_(module.weight, SLOPE)
-        else:
+        elif isinstance(module, nn.Conv2d):
             limit = 2 * SPREAD_OF_FIRST_WEIGHTS
             nn.init.trunc_normal_(module.weight, 0.0, SPREAD_OF_FIRST_WEIGHTS, -limit, limit)
+        else:
+            nn.init.normal_(module.weight, 0.0, SPREAD_OF_FIRST_WEIGHTS)
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            is_raised = first_weights == "published" and isinstance(module, nn.Linear)
+            nn.init.constant_(module.bias, FIRST_BIAS_OF_LINEAR if is_raised else 0.0)
 
 
 def check_width(num_filters: int) -> None:
