@@ -552,3 +552,11 @@ def test_people_are_counted_and_too_few_are_refused() -> None:
 
 def test_yaws_are_wanted() -> None:
     assert build().wants_yaw
+
+
+def test_the_discriminator_may_weigh_people_otherwise_than_the_generator() -> None:
+    found = build(classification_weight=2.0, discriminator_classification_weight=7.0).training_step(single())
+    parts = {name: float(loss) for name, loss in found.items()}
+    told = parts["discriminator_adversarial"] + 7 * parts["discriminator_identity"] + parts["discriminator_pose"]
+    assert parts["discriminator"] == pytest.approx(told, rel=1e-5)
+    assert parts["total"] == pytest.approx(parts["adversarial"] + 2 * parts["identity"] + parts["pose"], rel=1e-5)

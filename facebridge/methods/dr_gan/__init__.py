@@ -65,6 +65,9 @@ class DrGan(HallucinationMethod["DrGan.Config"]):
         """Weight of telling generated faces, and of not being told; in the version cvpr of the former alone."""
         classification_weight: Weight = 1.0
         """Weight of who a face shows."""
+        discriminator_classification_weight: Weight | None = None
+        """Its weight where the discriminator learns, which must know people before it can teach them; absent: the
+        same."""
         pose_weight: Weight = 1.0
         """Weight of the pose that a face shows."""
         pixel_weight: Weight = 0.0
@@ -304,7 +307,8 @@ class DrGan(HallucinationMethod["DrGan.Config"]):
     def _train_discriminator(self, shown: Shown, made: Tensor) -> dict[str, Tensor]:
         real, fake = self._judged(shown.real, flat(self._judgeable(made)))
         found = losses.discriminator_losses(real, fake, shown.identities, shown.poses)
-        total = self._total(found)
+        told_apart = self.config.discriminator_classification_weight
+        total = self._total(found, self.config.classification_weight if told_apart is None else told_apart)
         descend(self, total, "discriminator")
         accuracy = losses.accuracy(real, fake, shown.identities, shown.poses)
         if self.config.turns == "adaptive":
@@ -320,7 +324,7 @@ class DrGan(HallucinationMethod["DrGan.Config"]):
             found = losses.generator_losses(fake, people.flatten(), wanted.flatten())
             if self.config.pixel_weight:
                 found["pixel"] = functional.l1_loss(made[:, -1], shown.further)
-            total = self._total(found)
+            total = self._total(found, self.config.classification_weight)
             descend(self, total, "generator")
         return {name: loss.detach() for name, loss in {**found, "total": total}.items()}
 
@@ -328,8 +332,8 @@ class DrGan(HallucinationMethod["DrGan.Config"]):
         """Of something of all generated pictures (B, n, ...) that of those that are not compared by pixels."""
         return each[:, :-1] if self.config.pixel_weight else each
 
-    def _total(self, found: dict[str, Tensor]) -> Tensor:
+    def _total(self, found: dict[str, Tensor], classification_weight: float) -> Tensor:
         config = self.config
-        weights = {"adversarial": config.adversarial_weight, "identity": config.classification_weight}
+        weights = {"adversarial": config.adversarial_weight, "identity": classification_weight}
         weights |= {"pose": config.pose_weight, "pixel": config.pixel_weight}
         return weighted({name: (weights[name], loss) for name, loss in found.items()})
