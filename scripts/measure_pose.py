@@ -3,6 +3,7 @@
     python scripts/measure_pose.py
     python scripts/measure_pose.py --table
     python scripts/measure_pose.py --sheet docs/images/pose.jpg --strip docs/images/pose_strip.jpg
+    python scripts/measure_pose.py --between docs/images/dr_gan_between.jpg
 
 Every row is trained by the small recipe of its method; all are judged on the same drawn people, whom nobody has seen,
 with a recogniser that trained none of them. Finished cells are kept, so it can run in pieces, and in several processes
@@ -35,6 +36,7 @@ NUM_PROBES = TEST_PEOPLE * len(ANGLES_DEG) * PROBES
 SHEET_PEOPLE = (3, 17, 42, 58, 101, 133)
 STRIP_PEOPLE = (3, 42, 101)
 STRIP_DEG = (-90, -75, -60, -45, -30, -15, 0, 15, 30, 45, 60, 75, 90)
+STEPS_BETWEEN = 7
 NUMBERS_OF_PICTURES = (1, 2, 4, 6)
 
 
@@ -92,15 +94,18 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--sheet", type=Path, help="write probes, what each row makes of them, and the true front here")
     parser.add_argument("--strip", type=Path, help="write heads that DR-GAN turned here")
+    parser.add_argument("--between", type=Path, help="write faces between people and between noises by DR-GAN here")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     allocator.keep_memory()
-    if arguments.sheet or arguments.strip:
+    if arguments.sheet or arguments.strip or arguments.between:
         if arguments.sheet:
             write_sheet(arguments)
         if arguments.strip:
             write_strip(arguments)
+        if arguments.between:
+            write_between(arguments)
         return
     if not arguments.table:
         for name in UNTRAINED:
@@ -445,6 +450,18 @@ def write_strip(arguments: argparse.Namespace) -> None:
         face = images.to_faces(faces[person, 1, :1])
         rows.append([face[0], *method.turned(face, STRIP_DEG)[0]])
     images.write(arguments.strip, images.grid(rows), generated_by="scripts/measure_pose.py: drawn people")
+
+
+@torch.no_grad()
+def write_between(arguments: argparse.Namespace) -> None:
+    """Two lines from one person to another, at the front and at 45 degrees; two lines from one noise to another."""
+    faces = test(arguments)["small"]
+    method = runs.load_hallucination(cell("DR-GAN", arguments).with_suffix(""))
+    first, second = (images.to_faces(faces[person, 0, :1]) for person in STRIP_PEOPLE[:2])
+    rows = [[first[0], *method.between_people(first, second, STEPS_BETWEEN, yaw)[0], second[0]] for yaw in (0.0, 45.0)]
+    for face in (first, second):
+        rows.append([face[0], *method.between_noises(face, STEPS_BETWEEN)[0], face[0]])
+    images.write(arguments.between, images.grid(rows), generated_by="scripts/measure_pose.py: drawn people")
 
 
 if __name__ == "__main__":
