@@ -13,7 +13,7 @@ OUT/PATH.png        the face made of the picture PATH (or .jpg)
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from facebridge.data.pieces import FaceListWriter
 from facebridge.landmarks import Choose, DetectorSettings
 from facebridge.made_faces import MadeFaces, known_job
 from facebridge.making import FULL, LIST, STRIP, Done, Ending, Maker
-from facebridge.method import TurnsHeads
+from facebridge.method import MakesFronts, TurnsHeads
 from facebridge.precision import Precision
 from facebridge.recipe import FaceListData
 from facebridge.source_faces import ListedSources, ShardedSources, TakesSizesBetween, Taking
@@ -38,7 +38,6 @@ __all__ = [
     "STRIP",
     "Done",
     "Ending",
-    "MakesFronts",
     "generate",
     "generate_from_shards",
 ]
@@ -46,13 +45,6 @@ __all__ = [
 NOT_GENERATED = "not_generated.csv"
 BATCH_SIZE = 16
 """Rows of a batch: rows 0 to 15 of the list, 16 to 31, and so on."""
-
-
-@runtime_checkable
-class MakesFronts(Protocol):
-    """A method that turns no heads at will, but makes every face look to the front."""
-
-    makes_fronts: Literal[True]
 
 
 def generate(

@@ -8,7 +8,7 @@ A method is plain PyTorch. It knows no file, no device flag, no logger and no co
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -213,6 +213,13 @@ class TurnsHeads(Protocol):
     def poses_deg(self) -> tuple[float, ...]:
         """The yaws that it was trained for, rising."""
         ...
+
+
+@runtime_checkable
+class MakesFronts(Protocol):
+    """A hallucination method that turns no heads at will, but makes every face look to the front."""
+
+    makes_fronts: Literal[True]
 
 
 class SamplingMethod(Method[Settings]):
