@@ -244,8 +244,13 @@ def test_a_step_bears_that_each_call_of_a_network_shares_its_statistics(turns: s
 
     method.generator.register_forward_pre_hook(share)
     method.discriminator.register_forward_pre_hook(share)
+    before = copy.deepcopy(method.state_dict())
     for _ in range(2):
-        method.training_step(single())
+        losses = method.training_step(single())
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+    for network in ("generator", "discriminator"):
+        names = [name for name in before if name.startswith(network) and name.endswith("conv.weight")]
+        assert any(not torch.equal(before[name], method.state_dict()[name]) for name in names), network
 
 
 def test_bfloat16_trains_with_losses_in_float32() -> None:
@@ -503,7 +508,12 @@ def test_a_generator_that_nothing_teaches_is_refused(settings: dict[str, Any]) -
 
 @pytest.mark.parametrize("settings", [{"adversarial_weight": 1.0}, {"pixel_weight": 1.0}, {"pose_weight": 0.1}])
 def test_one_loss_is_enough_for_the_generator(settings: dict[str, Any]) -> None:
-    build(**{**NOTHING, **settings})
+    method = build(**{**NOTHING, **settings})
+    before = copy.deepcopy(method.generator.state_dict())
+    method.training_step(pairs() if "pixel_weight" in settings else single())
+    assert not torch.equal(
+        before["decoder.to_picture.weight"], method.generator.state_dict()["decoder.to_picture.weight"]
+    )
 
 
 def rounded(exact: Tensor, found: Tensor) -> bool:
