@@ -6,6 +6,8 @@ Networks", ICCV 2017, and its code; the PatchGAN is that of P. Isola, J.-Y. Zhu,
 Pictures in networks have values in [-1, 1]: `signed` and `unsigned` are the way there and back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import torch
@@ -208,6 +210,33 @@ def scatter_weights(network: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def in_use(networks: nn.Module, noise: bool, own_statistics: bool) -> Iterator[None]:
+    """Dropout and batch normalisations as `generate` wants them; afterwards as they were, running means untouched.
+
+    Args:
+        networks: who generates.
+        noise: whether dropout goes on dropping.
+        own_statistics: whether faces are normalised by those given together, not by the means of the training.
+    """
+    modes = {module: module.training for module in networks.modules()}
+    norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
+    networks.eval()
+    for module in modes:
+        if isinstance(module, nn.Dropout):
+            module.train(noise)
+    for norm in norms:
+        norm.track_running_stats = not own_statistics
+        norm.train(own_statistics)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _norm(norm: Norm, num_channels: int) -> nn.Module:

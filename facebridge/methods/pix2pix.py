@@ -6,8 +6,7 @@ docs/methods/pix2pix.md lists what is the paper's, what is the authors' code and
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +18,7 @@ from facebridge.adversarial import Objective, discriminator_loss, generator_loss
 from facebridge.crops import Crop
 from facebridge.descent import Descent, descend
 from facebridge.jitter import jittered
-from facebridge.layers import SLOPE, PatchGan, scatter_weights, signed, unsigned
+from facebridge.layers import SLOPE, PatchGan, in_use, scatter_weights, signed, unsigned
 from facebridge.method import Batch, Frozen, HallucinationMethod
 from facebridge.recogniser import Recogniser
 from facebridge.translation import PUBLISHED_DESCENT, both_sides, check_sides, warped_targets
@@ -128,7 +127,7 @@ class Pix2Pix(HallucinationMethod["Pix2Pix.Config"]):
     def generate(self, faces: Tensor) -> Tensor:
         """Translate source faces (B, 3, H, W) to target faces, both in [0, 1], at the crop's size."""
         config = self.config
-        with _in_use(self.generator, config.noise_in_use, config.statistics_in_use == "own"):
+        with in_use(self.generator, config.noise_in_use, config.statistics_in_use == "own"):
             groups = torch.split(faces, 1) if config.statistics_in_use == "own" else [faces]
             made = torch.cat([self.generator(signed(some)) for some in groups])
         return unsigned(made).float().clamp(0, 1)
@@ -150,27 +149,6 @@ def exposed(faces: Tensor, spread: float) -> Tensor:
         return faces
     exponents = torch.exp(spread * torch.randn(len(faces))).to(faces)
     return faces.clamp(min=0) ** exponents[:, None, None, None]
-
-
-@contextmanager
-def _in_use(generator: nn.Module, noise: bool, own_statistics: bool) -> Iterator[None]:
-    """Dropout and normalisations as `generate` wants them; afterwards as they were, running means untouched."""
-    modes = {module: module.training for module in generator.modules()}
-    norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
-    generator.eval()
-    for module in modes:
-        if isinstance(module, nn.Dropout):
-            module.train(noise)
-    for norm in norms:
-        norm.track_running_stats = not own_statistics
-        norm.train(own_statistics)
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-        for module, mode in modes.items():
-            module.train(mode)
 
 
 class UNet(nn.Module):

@@ -18,7 +18,7 @@ from torch.nn import functional
 from facebridge.adversarial import held
 from facebridge.crops import Crop
 from facebridge.descent import Descent
-from facebridge.layers import signed, unsigned
+from facebridge.layers import in_use, signed, unsigned
 from facebridge.method import Batch, Frozen, HallucinationMethod
 from facebridge.methods.tp_gan.losses import (
     FAKE,
@@ -272,7 +272,7 @@ class TpGan(HallucinationMethod["TpGan.Config"]):
     def _frontal(self, faces: Tensor, points: Tensor) -> Frontal:
         """What is made, without noise, of faces in [0, 1] that show their right cheek."""
         noise = faces.new_zeros(len(faces), self.config.noise_size)
-        with _in_use(self, self.config.statistics_in_use == "own"):
+        with in_use(self, False, self.config.statistics_in_use == "own"):
             return self._front(signed(faces), points, noise)
 
     def _front(self, pictures: Tensor, points: Tensor, noise: Tensor) -> Frontal:
@@ -353,24 +353,6 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in norms.items():
             norm.momentum = momentum
-
-
-@contextmanager
-def _in_use(networks: nn.Module, own_statistics: bool) -> Iterator[None]:
-    """Normalisations as `generate` wants them; afterwards as they were, running means untouched."""
-    modes = {module: module.training for module in networks.modules()}
-    norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
-    networks.eval()
-    for norm in norms:
-        norm.track_running_stats = not own_statistics
-        norm.train(own_statistics)
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _pairs_of(batch: Batch) -> tuple[Tensor, Tensor]:
